@@ -1,0 +1,7 @@
+//! Floor 3, identity: which session a request gets, and what proves it.
+
+pub mod credential;
+pub mod describe;
+pub mod resolve;
+pub mod switch;
+pub mod token_resolver;

@@ -1,0 +1,354 @@
+//! Resolution of a session: each axis on its own, first source that gives a value wins.
+//! Called for the base session by `switch`, and by the command line.
+//! Invariant: a pure function of one [`Snapshot`]; it reads no file, clock or environment.
+
+use crate::{
+    model::{
+        account::{Account, Credential, Target, TokenSource},
+        id::{Name, ProjectId, WorkspaceId},
+        refusal::{Code, Refusal},
+        region::Region,
+        session::{CustomHeaders, Session, Sources},
+        tokens::Tokens,
+    },
+    store::{
+        bridge::Bridge,
+        config::Config,
+        headers::{custom_header, put},
+        snapshot::Snapshot,
+    },
+    sys::env::{self, Env},
+};
+use secrecy::SecretString;
+use std::sync::Arc;
+
+/// What the flags (or their variables) of a command chose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// `--account`.
+    pub account: Option<String>,
+    /// `--project`.
+    pub project: Option<ProjectId>,
+    /// `--workspace`.
+    pub workspace: Option<WorkspaceId>,
+    /// `--target`; excludes the other three.
+    pub target: Option<String>,
+}
+
+impl Selection {
+    /// The selection that names one target.
+    #[must_use]
+    pub fn of_target(name: &str) -> Self {
+        Self { target: Some(name.to_owned()), ..Self::default() }
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        let axis = self.account.is_some() || self.project.is_some() || self.workspace.is_some();
+        if self.target.is_some() && axis {
+            return Err(target_is_exclusive());
+        }
+        Ok(())
+    }
+}
+
+/// A target was named together with an axis.
+#[must_use]
+pub fn target_is_exclusive() -> Refusal {
+    Refusal::new(
+        Code::TargetMutuallyExclusive,
+        "a target cannot be combined with an account, project or workspace",
+    )
+    .hint("name the target alone, or leave it out and name the axes")
+}
+
+/// The readable parts of a snapshot, once neither file is broken.
+#[derive(Clone, Copy)]
+pub(super) struct Inputs<'a> {
+    pub(super) env: &'a Env,
+    pub(super) config: &'a Config,
+    pub(super) bridge: Option<&'a Bridge>,
+}
+
+impl<'a> Inputs<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot) -> Result<Self, Refusal> {
+        // A broken bridge breaks every session, even one that the environment gives (quirk B7).
+        let bridge = snapshot.bridge.as_ref().map_err(Clone::clone)?.as_ref();
+        let config = snapshot.config.as_ref().map_err(Clone::clone)?;
+        Ok(Self { env: &snapshot.env, config, bridge })
+    }
+}
+
+/// Resolves the session that `selection` gives in this snapshot.
+///
+/// # Errors
+/// An axis without a value, an unknown name, or the first broken file or block that was reached.
+pub fn resolve(snapshot: &Snapshot, selection: &Selection) -> Result<Session, Refusal> {
+    selection.check()?;
+    let inputs = Inputs::of(snapshot)?;
+    let target = selection.target.as_deref().map(|name| inputs.config.target(name)).transpose()?;
+    let (account, account_source) = account_axis(inputs, selection, target.as_ref())?;
+    let (project, project_source) = project_axis(inputs, selection, target.as_ref(), &account)?;
+    let workspace = workspace_axis(inputs, selection, target.as_ref())?;
+    let mut warnings = snapshot.warnings.clone();
+    super::switch::warn_about_env(inputs.env, &mut warnings);
+    let asked = selection.target.as_deref().map_or("an explicit choice", |_| "the target");
+    let mut overruled = Vec::new();
+    let chose = |axis: bool| axis || target.is_some();
+    if chose(selection.account.is_some()) && account_source.starts_with("env:") {
+        overruled.push(if account_source.ends_with(env::MP_USERNAME) {
+            env::MP_USERNAME
+        } else {
+            env::MP_OAUTH_TOKEN
+        });
+    }
+    if chose(selection.project.is_some()) && project_source.starts_with("env:") {
+        overruled.push(env::MP_PROJECT_ID);
+    }
+    let target_workspace = target.as_ref().is_some_and(|target| target.workspace.is_some());
+    if let Some((_, source)) = &workspace {
+        if (selection.workspace.is_some() || target_workspace) && source.starts_with("env:") {
+            overruled.push(env::MP_WORKSPACE_ID);
+        }
+        if source == ACTIVE && account_source != ACTIVE {
+            warnings.push(format!(
+                "workspace comes from {ACTIVE} although the account comes from `{account_source}`"
+            ));
+        } else if source == ACTIVE && project_source != DEFAULT_PROJECT {
+            warnings.push(format!(
+                "workspace comes from {ACTIVE} although the project comes from `{project_source}`"
+            ));
+        }
+    }
+    for variable in &overruled {
+        warnings.push(format!("`{variable}` in the environment overrules {asked}"));
+    }
+    finish(
+        inputs,
+        account,
+        project,
+        workspace,
+        Sources { account: account_source, project: project_source, workspace: None },
+        warnings,
+        overruled,
+    )
+}
+
+/// The label of the `[active]` block as a source.
+pub const ACTIVE: &str = "config:[active]";
+/// The label of an account's `default_project` as a source.
+pub const DEFAULT_PROJECT: &str = "account.default_project";
+
+/// Puts the axes together, with the headers that every session of a snapshot has.
+pub(super) fn finish(
+    inputs: Inputs<'_>,
+    account: Arc<Account>,
+    project: ProjectId,
+    workspace: Option<(WorkspaceId, String)>,
+    mut sources: Sources,
+    warnings: Vec<String>,
+    overruled: Vec<&'static str>,
+) -> Result<Session, Refusal> {
+    let headers = Arc::new(custom_headers(inputs)?);
+    let bridge_tokens = bridge_tokens(inputs.bridge, &account);
+    let workspace = workspace.map(|(id, source)| {
+        sources.workspace = Some(source);
+        id
+    });
+    Ok(Session {
+        account,
+        project,
+        workspace,
+        headers,
+        bridge_tokens,
+        sources,
+        warnings,
+        overruled,
+    })
+}
+
+fn account_axis(
+    inputs: Inputs<'_>,
+    selection: &Selection,
+    target: Option<&Target>,
+) -> Result<(Arc<Account>, String), Refusal> {
+    if let Some(found) = env_account(inputs.env)? {
+        return Ok(found);
+    }
+    if let Some(name) = &selection.account {
+        return Ok((inputs.config.account(name)?, "param:--account".to_owned()));
+    }
+    if let Some(target) = target {
+        let source = format!("target:{}", target.name);
+        return Ok((inputs.config.account(target.account.as_str())?, source));
+    }
+    if let Some(bridge) = inputs.bridge {
+        return Ok((Arc::clone(&bridge.account), "bridge".to_owned()));
+    }
+    match inputs.config.active()?.account {
+        Some(name) => Ok((inputs.config.account(name.as_str())?, ACTIVE.to_owned())),
+        None => Err(no_account(&inputs.config.account_names())),
+    }
+}
+
+/// The account that the environment alone gives: the quad, else the triple.
+fn env_account(env: &Env) -> Result<Option<(Arc<Account>, String)>, Refusal> {
+    let region = match env.get(env::MP_REGION) {
+        None => return Ok(None),
+        Some(text) => text.parse::<Region>().map_err(|_| {
+            Refusal::config(format!(
+                "`{}` is {text:?}, {}",
+                env::MP_REGION,
+                crate::model::region::UnknownRegion
+            ))
+            .hint("set MP_REGION to us, eu or in, or unset it")
+        })?,
+    };
+    if env.get(env::MP_PROJECT_ID).is_none() {
+        return Ok(None);
+    }
+    let (name, credential, source) =
+        match (env.get(env::MP_USERNAME), env.get(env::MP_SECRET), env.get(env::MP_OAUTH_TOKEN)) {
+            (Some(username), Some(secret), _) => (
+                "env-service-account",
+                Credential::ServiceAccount {
+                    username: username.to_owned(),
+                    secret: SecretString::from(secret),
+                },
+                env::MP_USERNAME,
+            ),
+            (_, _, Some(token)) => (
+                "env-oauth-token",
+                Credential::OauthToken(TokenSource::Inline(SecretString::from(token))),
+                env::MP_OAUTH_TOKEN,
+            ),
+            _ => return Ok(None),
+        };
+    let name = Name::parse(name).map_err(|error| Refusal::config(error.to_string()))?;
+    let account = Account { name, region, default_project: None, credential };
+    Ok(Some((Arc::new(account), format!("env:{source}"))))
+}
+
+pub(super) fn env_project(env: &Env) -> Result<Option<ProjectId>, Refusal> {
+    env.get(env::MP_PROJECT_ID)
+        .map(|text| {
+            ProjectId::parse(text).map_err(|rule| {
+                Refusal::config(format!("`{}` is {text:?}, it {rule}", env::MP_PROJECT_ID))
+                    .hint("set MP_PROJECT_ID to the number of the project, or unset it")
+            })
+        })
+        .transpose()
+}
+
+pub(super) fn env_workspace(env: &Env) -> Result<Option<WorkspaceId>, Refusal> {
+    env.get(env::MP_WORKSPACE_ID)
+        .map(|text| {
+            WorkspaceId::parse(text.trim()).map_err(|rule| {
+                Refusal::config(format!("`{}` is {text:?}, it {rule}", env::MP_WORKSPACE_ID))
+                    .hint("set MP_WORKSPACE_ID to the number of the workspace, or unset it")
+            })
+        })
+        .transpose()
+}
+
+fn project_axis(
+    inputs: Inputs<'_>,
+    selection: &Selection,
+    target: Option<&Target>,
+    account: &Account,
+) -> Result<(ProjectId, String), Refusal> {
+    if let Some(project) = env_project(inputs.env)? {
+        return Ok((project, format!("env:{}", env::MP_PROJECT_ID)));
+    }
+    if let Some(project) = &selection.project {
+        return Ok((project.clone(), "param:--project".to_owned()));
+    }
+    if let Some(target) = target {
+        return Ok((target.project.clone(), format!("target:{}", target.name)));
+    }
+    bridge_or_default_project(inputs, account)
+}
+
+/// The bottom of the project axis: the bridge's, then the account's own.
+pub(super) fn bridge_or_default_project(
+    inputs: Inputs<'_>,
+    account: &Account,
+) -> Result<(ProjectId, String), Refusal> {
+    if let Some(project) = inputs.bridge.and_then(|bridge| bridge.project.clone()) {
+        return Ok((project, "bridge".to_owned()));
+    }
+    account
+        .default_project
+        .clone()
+        .map(|project| (project, DEFAULT_PROJECT.to_owned()))
+        .ok_or_else(|| no_project(account))
+}
+
+fn workspace_axis(
+    inputs: Inputs<'_>,
+    selection: &Selection,
+    target: Option<&Target>,
+) -> Result<Option<(WorkspaceId, String)>, Refusal> {
+    if let Some(id) = env_workspace(inputs.env)? {
+        return Ok(Some((id, format!("env:{}", env::MP_WORKSPACE_ID))));
+    }
+    if let Some(id) = selection.workspace {
+        return Ok(Some((id, "param:--workspace".to_owned())));
+    }
+    if let Some((target, id)) = target.and_then(|target| Some((target, target.workspace?))) {
+        return Ok(Some((id, format!("target:{}", target.name))));
+    }
+    if let Some(id) = inputs.bridge.and_then(|bridge| bridge.workspace) {
+        return Ok(Some((id, "bridge".to_owned())));
+    }
+    Ok(inputs.config.active()?.workspace.map(|id| (id, ACTIVE.to_owned())))
+}
+
+/// Environment, then settings over it, then the bridge over both.
+fn custom_headers(inputs: Inputs<'_>) -> Result<CustomHeaders, Refusal> {
+    let mut headers = CustomHeaders::new();
+    let name = inputs.env.get(env::MP_CUSTOM_HEADER_NAME);
+    if let (Some(name), Some(value)) = (name, inputs.env.get(env::MP_CUSTOM_HEADER_VALUE)) {
+        put(&mut headers, custom_header(name, value, env::MP_CUSTOM_HEADER_NAME)?);
+    }
+    if let Some(pair) = inputs.config.custom_header()? {
+        put(&mut headers, pair);
+    }
+    for pair in inputs.bridge.iter().flat_map(|bridge| &bridge.headers) {
+        put(&mut headers, pair.clone());
+    }
+    Ok(headers)
+}
+
+/// The bridge's tokens, if they belong to this very account (quirks B1 to B3).
+fn bridge_tokens(bridge: Option<&Bridge>, account: &Account) -> Option<Arc<Tokens>> {
+    let bridge = bridge?;
+    let same = bridge.account.name == account.name
+        && bridge.account.region == account.region
+        && matches!(account.credential, Credential::OauthBrowser)
+        && matches!(bridge.account.credential, Credential::OauthBrowser);
+    same.then(|| bridge.tokens.clone()).flatten()
+}
+
+fn no_account(configured: &[&str]) -> Refusal {
+    if configured.len() > 1 {
+        let names = configured.join("`, `");
+        return Refusal::config(format!("several accounts are configured and none is active: `{names}`"))
+            .reason(Code::AmbiguousAccount)
+            .hint("run: mp account use NAME, or send the header X-Mp-Account: NAME, or pass --account NAME");
+    }
+    Refusal::config("no account is configured").reason(Code::SessionUnresolved).hint(
+        "set MP_USERNAME, MP_SECRET, MP_PROJECT_ID and MP_REGION; or set MP_OAUTH_TOKEN, MP_PROJECT_ID and MP_REGION; \
+         or run: mp account add NAME, then mp account use NAME; or run: mp login; \
+         or pass --account NAME or --target NAME; or try: mp-proxy demo",
+    )
+}
+
+fn no_project(account: &Account) -> Refusal {
+    let name = &account.name;
+    Refusal::config(format!("no project is configured for account `{name}`"))
+        .reason(Code::SessionUnresolved)
+        .hint(format!(
+            "set MP_PROJECT_ID; or run: mp account update {name} --project ID; \
+         or pass --project ID or --target NAME; or send the header X-Mp-Project: ID"
+        ))
+}

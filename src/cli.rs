@@ -1,0 +1,5 @@
+//! Floor 5, the command line: arguments in, exit code out.
+
+pub mod args;
+pub mod commands;
+pub mod error;

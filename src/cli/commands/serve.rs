@@ -1,0 +1,146 @@
+//! `mp-proxy serve`: the proxy in the foreground until a signal ends it.
+
+use crate::{
+    auth::resolve::resolve,
+    cli::{
+        args::{Log, LogFormat, LogLevel, Serve},
+        commands::print,
+        error::{Form, report},
+    },
+    model::refusal::{Code, Refusal},
+    proxy::{
+        forward::Timeouts,
+        server::{Options, Server, StartError},
+    },
+    sys::env::Env,
+};
+use std::{
+    io::{IsTerminal as _, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
+
+/// Runs the command.
+#[must_use]
+pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
+    start_log(&args.log);
+    let outcome = options(args).and_then(|options| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Refusal::config(format!("cannot start the runtime: {error}")))?;
+        let outcome = runtime.block_on(run(options, env));
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => report(&refusal, Form::Text),
+    }
+}
+
+fn options(args: Serve) -> Result<Options, Refusal> {
+    Ok(Options {
+        listen: args.listen,
+        upstream: args.upstream,
+        base: args.axes.selection()?,
+        client_authorization: args.client_authorization,
+        timeouts: Timeouts {
+            connect: Duration::from_secs(args.connect_timeout),
+            header: Duration::from_secs(args.header_timeout),
+            idle: Duration::from_secs(args.idle_timeout),
+        },
+    })
+}
+
+async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
+    let server = Server::bind(options, env).await.map_err(|error| cannot_start(&error))?;
+    let proxy = server.proxy();
+    match resolve(&proxy.snapshot(), proxy.base()) {
+        Ok(session) => {
+            for warning in &session.warnings {
+                tracing::warn!("{warning}");
+            }
+            tracing::info!(account = %session.account.name, project = %session.project, region = %session.account.region, "base session");
+        }
+        // Requests that name all they need still work, and the files can heal.
+        Err(refusal) => {
+            let hint = refusal.hint.as_deref().unwrap_or_default();
+            tracing::warn!(code = refusal.code.as_str(), hint, "no base session: {refusal}");
+        }
+    }
+    print(&format!("http://{}\n", server.address()))
+        .map_err(|error| Refusal::config(format!("cannot write the address to stdout: {error}")))?;
+    let stop = first_signal()?;
+    server.run(stop).await;
+    Ok(())
+}
+
+/// Done at the first SIGINT or SIGTERM; the second one ends the process at once.
+pub(super) fn first_signal() -> Result<impl Future<Output = ()>, Refusal> {
+    let failed = |error| Refusal::config(format!("cannot listen for signals: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        tokio::spawn(async move {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            std::process::exit(130);
+        });
+    })
+}
+
+fn cannot_start(error: &StartError) -> Refusal {
+    let refusal = Refusal::new(Code::ConfigError, error.to_string());
+    match error {
+        StartError::Listen { address, source }
+            if source.kind() == std::io::ErrorKind::AddrInUse =>
+        {
+            let holder = if held_by_us(*address) { "another mp-proxy" } else { "another program" };
+            Refusal { message: format!("`{address}` is taken by {holder}"), ..refusal }
+                .hint("stop it, or pass --listen 127.0.0.1:0 for any free port")
+        }
+        StartError::Listen { .. } => refusal.hint("pass --listen 127.0.0.1:PORT"),
+        StartError::Roots(_) => {
+            refusal.hint("install the ca-certificates package, or set SSL_CERT_FILE")
+        }
+        StartError::NotLoopback(_) => refusal.hint("listen on 127.0.0.1 or [::1]"),
+    }
+}
+
+/// Asks the holder of the port who it is.
+fn held_by_us(address: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(500))?;
+        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+        write!(stream, "GET /_mp/version HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.take(4096).read_to_end(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).contains(r#""name":"mp-proxy""#))
+    };
+    ask().unwrap_or(false)
+}
+
+fn start_log(log: &Log) {
+    let level = match (log.quiet, log.log_level) {
+        (true, _) | (_, LogLevel::Error) => LevelFilter::ERROR,
+        (_, LogLevel::Warn) => LevelFilter::WARN,
+        (_, LogLevel::Info) => LevelFilter::INFO,
+        (_, LogLevel::Debug) => LevelFilter::DEBUG,
+        (_, LogLevel::Trace) => LevelFilter::TRACE,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    // A second start in one process keeps the first log.
+    let _ = match log.log_format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}

@@ -1,0 +1,51 @@
+//! A refusal on the command line: the single home of exit codes.
+
+use crate::model::refusal::{Code, Refusal};
+use serde_json::json;
+use std::process::ExitCode;
+
+/// How errors are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Text,
+    /// One JSON line.
+    Json,
+}
+
+/// Writes the refusal to stderr and gives the exit code.
+#[must_use]
+#[expect(clippy::print_stderr, reason = "stderr is where a command reports")]
+pub fn report(refusal: &Refusal, form: Form) -> ExitCode {
+    match form {
+        Form::Text => {
+            eprintln!("error: {refusal}");
+            if let Some(hint) = &refusal.hint {
+                eprintln!("hint: {hint}");
+            }
+        }
+        Form::Json => {
+            let mut error = json!({"code": refusal.code.as_str(), "message": refusal.message});
+            if let Some(reason) = refusal.reason {
+                error["reason"] = json!(reason.as_str());
+            }
+            if let Some(hint) = &refusal.hint {
+                error["hint"] = json!(hint);
+            }
+            eprintln!("{}", json!({"error": error}));
+        }
+    }
+    exit_code(refusal.code)
+}
+
+/// 1 configuration and general, 2 authentication, 3 invalid arguments.
+fn exit_code(code: Code) -> ExitCode {
+    ExitCode::from(match code {
+        Code::AuthFailed
+        | Code::OauthTokenError
+        | Code::OauthRefreshError
+        | Code::BearerRequired => 2,
+        Code::InvalidArgument | Code::TargetMutuallyExclusive => 3,
+        _ => 1,
+    })
+}

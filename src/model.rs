@@ -1,0 +1,10 @@
+//! Floor 0, the words of the project: plain values without IO or a clock.
+//! Every other floor imports from here; this one imports nothing of ours.
+
+pub mod account;
+pub mod id;
+pub mod origin;
+pub mod refusal;
+pub mod region;
+pub mod session;
+pub mod tokens;

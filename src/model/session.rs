@@ -1,0 +1,44 @@
+//! The resolved session and the reason for each of its axes.
+
+use super::{
+    account::Account,
+    id::{ProjectId, WorkspaceId},
+    tokens::Tokens,
+};
+use http::{HeaderName, HeaderValue};
+use std::sync::Arc;
+
+/// Custom headers: last writer wins, names compared without case (quirk C13).
+pub type CustomHeaders = Vec<(HeaderName, HeaderValue)>;
+
+/// Who a request is sent as. Immutable; a switch makes a new one.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The account that signs.
+    pub account: Arc<Account>,
+    /// The project that is appended where a route wants one.
+    pub project: ProjectId,
+    /// The workspace, if one is known.
+    pub workspace: Option<WorkspaceId>,
+    /// Sent with every request of the session.
+    pub headers: Arc<CustomHeaders>,
+    /// Tokens that came with the account in a bridge (used from memory).
+    pub bridge_tokens: Option<Arc<Tokens>>,
+    /// Where each axis came from.
+    pub sources: Sources,
+    /// What a careful user would want to know.
+    pub warnings: Vec<String>,
+    /// Variables that beat what the caller of this request asked for.
+    pub overruled: Vec<&'static str>,
+}
+
+/// The source of each axis, e.g. `env:MP_PROJECT_ID` or `config:[active]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    /// Of the account.
+    pub account: String,
+    /// Of the project.
+    pub project: String,
+    /// Of the workspace, if there is one.
+    pub workspace: Option<String>,
+}

@@ -1,0 +1,118 @@
+//! Our own answers: the single home of HTTP status codes of refusals (RFC 9457, RFC 9209).
+//! Called by `handler` and `health`. Invariant: an upstream's answer never passes here.
+
+use super::body::{ResponseBody, full};
+use crate::model::refusal::{Code, Refusal};
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+/// Whether the request itself named who it wants to be sent as; decides whose fault an
+/// unresolved session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// It carried `X-Mp-*` headers.
+    ByRequest,
+    /// The base session was asked for.
+    Base,
+}
+
+/// The answer to a refused request.
+#[must_use]
+pub fn refuse(refusal: &Refusal, named: Named) -> Response<ResponseBody> {
+    let status = status(refusal, named);
+    let code = refusal.code.as_str();
+    let retryable = matches!(status.as_u16(), 502..=504);
+    let mut body = json!({
+        "type": format!("urn:mp-proxy:error:{}", refusal.reason.unwrap_or(refusal.code).as_str()),
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": refusal.message,
+        "code": code,
+        "retryable": retryable,
+        "error": {"code": code, "message": refusal.message},
+    });
+    if let Some(hint) = &refusal.hint {
+        body["hint"] = json!(hint);
+    }
+    if let Some(reason) = refusal.reason {
+        body["reason"] = json!(reason.as_str());
+    }
+    let mut response = json_answer(status, &body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert("proxy-status", HeaderValue::from_static(proxy_status(refusal.code)));
+    response
+}
+
+/// An answer of our own in JSON.
+#[must_use]
+pub fn json_answer(status: StatusCode, body: &Value) -> Response<ResponseBody> {
+    let mut response = Response::new(full(format!("{body}\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The answer to OPTIONS: never forwarded, and without CORS fields.
+#[must_use]
+pub fn options() -> Response<ResponseBody> {
+    let mut response = Response::new(full(""));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(
+        header::ALLOW,
+        HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+    );
+    response
+}
+
+fn status(refusal: &Refusal, named: Named) -> StatusCode {
+    match refusal.reason.unwrap_or(refusal.code) {
+        Code::AccountNotFound
+        | Code::TargetNotFound
+        | Code::ProjectNotFound
+        | Code::SessionUnresolved => match named {
+            Named::ByRequest => StatusCode::BAD_REQUEST,
+            Named::Base => StatusCode::SERVICE_UNAVAILABLE,
+        },
+        Code::ConfigError | Code::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        Code::AmbiguousAccount => StatusCode::CONFLICT,
+        Code::InvalidArgument
+        | Code::TargetMutuallyExclusive
+        | Code::OverrideInvalid
+        | Code::OverrideConflict
+        | Code::BadRequest => StatusCode::BAD_REQUEST,
+        Code::RouteNotFound => StatusCode::NOT_FOUND,
+        Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Code::GuardHost
+        | Code::GuardOrigin
+        | Code::GuardFetchSite
+        | Code::ClientAuthorization
+        | Code::BearerRequired => StatusCode::FORBIDDEN,
+        Code::LoopDetected => StatusCode::LOOP_DETECTED,
+        Code::AuthFailed
+        | Code::OauthTokenError
+        | Code::OauthRefreshError
+        | Code::UpstreamUnreachable
+        | Code::UpstreamTls
+        | Code::UpstreamBroken => StatusCode::BAD_GATEWAY,
+        Code::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+/// The error types of RFC 9209 §2.3.
+const fn proxy_status(code: Code) -> &'static str {
+    match code {
+        Code::UpstreamUnreachable => "mp-proxy; error=connection_refused",
+        Code::UpstreamTls => "mp-proxy; error=tls_certificate_error",
+        Code::UpstreamBroken => "mp-proxy; error=http_protocol_error",
+        Code::UpstreamTimeout => "mp-proxy; error=http_response_timeout",
+        Code::LoopDetected => "mp-proxy; error=proxy_loop_detected",
+        Code::ConfigError | Code::OauthTokenError | Code::OauthRefreshError => {
+            "mp-proxy; error=proxy_configuration_error"
+        }
+        _ => "mp-proxy; error=http_request_denied",
+    }
+}

@@ -1,0 +1,195 @@
+//! The outbound request: same path and query bytes, parameters appended, fields of one hop
+//! taken off, the credential put on last. Called by `handler`; also cleans responses.
+//! Invariant: at most one `Authorization`, none of ours (`X-Mp-*`), no hop-by-hop field.
+
+use super::{
+    overrides::is_ours,
+    route::{Inject, Route},
+};
+use crate::{
+    auth::{credential::Authorization, switch::Switch},
+    model::{
+        refusal::{Code, Refusal},
+        session::Session,
+    },
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+
+/// Our name in `Via`.
+pub const PSEUDONYM: &str = "mp-proxy";
+
+const VIA: HeaderValue = HeaderValue::from_static("1.1 mp-proxy");
+
+/// Path and query for the upstream: the caller's bytes, with what is missing appended.
+///
+/// # Errors
+/// The path or the query names another project or workspace than the headers do.
+pub fn path_and_query(
+    uri: &Uri,
+    route: &Route,
+    session: &Session,
+    switch: &Switch,
+) -> Result<String, Refusal> {
+    let path = uri.path();
+    let query = uri.query();
+    let projects = parameter(query, "project_id");
+    let workspaces = parameter(query, "workspace_id");
+    let in_path = |axis| path_id(path, axis);
+    if let Some(project) = &switch.project {
+        agree(
+            "X-Mp-Project",
+            project.as_str(),
+            projects.iter().cloned().chain(in_path("projects")),
+        )?;
+    }
+    if let Some(workspace) = &switch.workspace {
+        let text = workspace.to_string();
+        agree("X-Mp-Workspace", &text, workspaces.iter().cloned().chain(in_path("workspaces")))?;
+    }
+    let mut out = String::with_capacity(path.len() + query.map_or(0, str::len) + 48);
+    out.push_str(path);
+    if let Some(query) = query {
+        out.push('?');
+        out.push_str(query);
+    }
+    let mut append = |name: &str, value: &str| {
+        let glue = match query {
+            None if !out.contains('?') => "?",
+            _ if out.ends_with(['?', '&']) => "",
+            _ => "&",
+        };
+        out.push_str(glue);
+        out.push_str(name);
+        out.push('=');
+        out.push_str(value);
+    };
+    if route.inject != Inject::Nothing && projects.is_empty() {
+        append("project_id", session.project.as_str());
+    }
+    // A workspace belongs to one project: it goes only where that project is the one in effect.
+    let same_project = projects.iter().all(|project| project == session.project.as_str());
+    if let (Inject::ProjectAndWorkspace, Some(workspace), true, true) =
+        (route.inject, session.workspace, workspaces.is_empty(), same_project)
+    {
+        append("workspace_id", &workspace.to_string());
+    }
+    Ok(out)
+}
+
+fn agree(name: &str, value: &str, others: impl Iterator<Item = String>) -> Result<(), Refusal> {
+    for other in others {
+        if other != value {
+            return Err(Refusal::new(
+                Code::OverrideConflict,
+                format!("header `{name}` says `{value}` and the request itself says `{other}`"),
+            )
+            .hint(format!("leave out `{name}`, or make the two agree")));
+        }
+    }
+    Ok(())
+}
+
+/// Every value of a query parameter, percent-decoded, so that no spelling hides one.
+fn parameter(query: Option<&str>, name: &str) -> Vec<String> {
+    query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .filter(|(key, _)| decode(key) == name)
+        .map(|(_, value)| decode(value))
+        .collect()
+}
+
+/// The id that follows `projects` or `workspaces` in an application path.
+fn path_id(path: &str, axis: &str) -> Option<String> {
+    let rest = path.strip_prefix("/api/app/")?;
+    let mut segments = rest.split('/').map(decode);
+    segments.by_ref().find(|segment| segment == axis)?;
+    segments.next().filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn decode(text: &str) -> String {
+    percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+/// What happens to an `Authorization` that the caller sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ClientAuthorization {
+    /// Ours takes its place.
+    #[default]
+    Replace,
+    /// The request is refused.
+    Reject,
+    /// The caller's is sent instead of ours.
+    Pass,
+}
+
+/// Makes the caller's header fields those of the outbound request.
+///
+/// # Errors
+/// The caller sent `Authorization` and the policy is to reject it.
+pub fn request_headers(
+    headers: &mut HeaderMap,
+    session: &Session,
+    authorization: Option<&Authorization>,
+    policy: ClientAuthorization,
+) -> Result<(), Refusal> {
+    if policy == ClientAuthorization::Reject && headers.contains_key(header::AUTHORIZATION) {
+        return Err(Refusal::new(
+            Code::ClientAuthorization,
+            "requests with their own `Authorization` are refused here",
+        )
+        .hint("leave it out, or start mp-proxy with --client-authorization replace"));
+    }
+    // SECURITY: first off, then on; else `Connection: authorization` would remove our own.
+    let own =
+        headers.get(header::AUTHORIZATION).filter(|_| policy == ClientAuthorization::Pass).cloned();
+    strip_hop_by_hop(headers);
+    headers.remove(header::PROXY_AUTHORIZATION);
+    headers.remove(header::AUTHORIZATION);
+    remove_ours(headers);
+    for (name, value) in session.headers.iter() {
+        headers.insert(name, value.clone());
+    }
+    if let Some(value) = own.or_else(|| authorization.map(|ours| ours.value().clone())) {
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    headers.append(header::VIA, VIA);
+    Ok(())
+}
+
+/// Makes the upstream's header fields those of our answer.
+pub fn response_headers(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    remove_ours(headers);
+    // A Mixpanel cookie on localhost would be sent to every other local server.
+    headers.remove(header::SET_COOKIE);
+    headers.append(header::VIA, VIA);
+}
+
+fn remove_ours(headers: &mut HeaderMap) {
+    let names: Vec<_> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// RFC 9110 §7.6.1: the fields of one hop, and whatever `Connection` names.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        // Framing belongs to the message, not to the hop's wishes.
+        .filter(|name| name != header::CONTENT_LENGTH && name != header::HOST)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in
+        ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"]
+    {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,9 @@
+//! Floor 2, what is on disk: config, bridge and tokens, parsed and checked, read-only.
+//! The resolver and the commands call it. Invariant: no message holds file content.
+
+mod account_block;
+pub mod bridge;
+pub mod config;
+pub mod headers;
+pub mod snapshot;
+pub mod tokens;

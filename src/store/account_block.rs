@@ -1,0 +1,178 @@
+//! The rules of an account record and of its fields, shared by config and bridge.
+//! Works on JSON values, to which the config's TOML is converted first.
+//! Invariant: a [`Problem`] names fields and rules, never values.
+
+use crate::model::{
+    account::{Account, Credential, TokenSource},
+    id::{Name, ProjectId, WorkspaceId},
+};
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+/// What is wrong with a block, and with which of its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) key: Option<String>,
+    pub(super) text: String,
+}
+
+impl Problem {
+    pub(super) fn at(key: &str, text: impl Into<String>) -> Self {
+        Self { key: Some(key.into()), text: text.into() }
+    }
+
+    pub(super) fn rule(key: &str, rule: impl std::fmt::Display) -> Self {
+        Self::at(key, format!("`{key}` {rule}"))
+    }
+
+    fn whole(text: impl Into<String>) -> Self {
+        Self { key: None, text: text.into() }
+    }
+}
+
+type Block = Map<String, Value>;
+
+/// An account record without its name.
+pub(super) fn account(name: Name, block: &Block, named: bool) -> Result<Account, Problem> {
+    let own: &[&str] = match required(block, "type")? {
+        "service_account" => &["username", "secret"],
+        "oauth_browser" => &[],
+        "oauth_token" => &["token", "token_env"],
+        _ => {
+            return Err(Problem::rule(
+                "type",
+                "must be `service_account`, `oauth_browser` or `oauth_token`",
+            ));
+        }
+    };
+    let common: &[&str] = &["type", "region", "default_project"];
+    let name_key: &[&str] = if named { &["name"] } else { &[] };
+    known(block, &[common, own, name_key].concat())?;
+    let region = required(block, "region")?
+        .parse()
+        .map_err(|_| Problem::rule("region", "must be `us`, `eu` or `in`"))?;
+    let credential = match own {
+        [] => Credential::OauthBrowser,
+        ["username", ..] => {
+            let username = required(block, "username")?;
+            if username.is_empty() {
+                return Err(Problem::rule("username", "must not be empty"));
+            }
+            let secret = SecretString::from(required(block, "secret")?);
+            Credential::ServiceAccount { username: username.into(), secret }
+        }
+        _ => Credential::OauthToken(match (text(block, "token")?, text(block, "token_env")?) {
+            (Some(token), None) => TokenSource::Inline(SecretString::from(token)),
+            (None, Some(variable)) => TokenSource::Env(variable.into()),
+            _ => {
+                return Err(Problem::whole("exactly one of `token` and `token_env` must be given"));
+            }
+        }),
+    };
+    Ok(Account { name, region, default_project: project(block, "default_project")?, credential })
+}
+
+/// Refuses keys that are not in the list.
+pub(super) fn known(block: &Block, keys: &[&str]) -> Result<(), Problem> {
+    let Some(key) = block.keys().find(|key| !keys.contains(&key.as_str())) else { return Ok(()) };
+    Err(Problem::at(key, format!("{} is not allowed here", shown(key))))
+}
+
+/// A key as a message may show it: only if it looks like one.
+pub(super) fn shown(key: &str) -> String {
+    let plain = key.len() <= 64 && Name::parse(key).is_ok();
+    if plain { format!("`{key}`") } else { "a key".into() }
+}
+
+/// An optional string; null is absent.
+pub(super) fn text<'a>(block: &'a Block, key: &str) -> Result<Option<&'a str>, Problem> {
+    match block.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Problem::rule(key, "must be a string")),
+    }
+}
+
+/// A string that must be there.
+pub(super) fn required<'a>(block: &'a Block, key: &str) -> Result<&'a str, Problem> {
+    text(block, key)?.ok_or_else(|| Problem::whole(format!("`{key}` is missing")))
+}
+
+/// An optional account name.
+pub(super) fn name(block: &Block, key: &str) -> Result<Option<Name>, Problem> {
+    let parse = |text| Name::parse(text).map_err(|error| Problem::rule(key, error));
+    text(block, key)?.map(parse).transpose()
+}
+
+/// An optional project id.
+pub(super) fn project(block: &Block, key: &str) -> Result<Option<ProjectId>, Problem> {
+    let parse = |text| ProjectId::parse(text).map_err(|error| Problem::rule(key, error));
+    text(block, key)?.map(parse).transpose()
+}
+
+/// An optional workspace id: an integer, a float without fraction, or digits (quirk B10).
+pub(super) fn workspace(block: &Block, key: &str) -> Result<Option<WorkspaceId>, Problem> {
+    let parsed = match block.get(key) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => WorkspaceId::parse(text).ok(),
+        Some(Value::Number(number)) => {
+            let whole = number.as_i64().or_else(|| {
+                // `{:.0}` of a whole float is its exact integer.
+                let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+                format!("{float:.0}").parse().ok()
+            });
+            whole.and_then(|number| WorkspaceId::try_from(number).ok())
+        }
+        Some(_) => None,
+    };
+    parsed.map(Some).ok_or_else(|| Problem::rule(key, "must be a positive integer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(block: Value) -> Result<Account, Problem> {
+        account(Name::parse("a").unwrap(), block.as_object().unwrap(), false)
+    }
+
+    #[test]
+    fn accounts() {
+        let good = [
+            json!({"type": "service_account", "region": "us", "username": "u", "secret": ""}),
+            json!({"type": "oauth_browser", "region": "eu", "default_project": null}),
+            json!({"type": "oauth_token", "region": "in", "token": ""}),
+            json!({"type": "oauth_token", "region": "in", "token": null, "token_env": "T"}),
+        ];
+        for block in good {
+            check(block).unwrap();
+        }
+        let bad = [
+            json!({"type": "service_account", "region": "us", "username": "", "secret": "x"}),
+            json!({"type": "service_account", "region": "us", "username": "u", "secret": "x", "token": "x"}),
+            json!({"type": "oauth_browser", "region": "US"}),
+            json!({"type": "oauth_browser", "region": "us", "default_project": 3}),
+            json!({"type": "oauth_browser", "region": "us", "name": "b"}),
+            json!({"type": "oauth_token", "region": "in", "token": "x", "token_env": "T"}),
+            json!({"type": "oauth_token", "region": "in"}),
+            json!({"region": "in"}),
+        ];
+        for block in bad {
+            assert!(check(block.clone()).is_err(), "{block}");
+        }
+    }
+
+    #[test]
+    fn workspaces() {
+        let parse = |value: Value| workspace(json!({"w": value}).as_object().unwrap(), "w");
+        for good in [json!(12), json!(12.0), json!("12")] {
+            assert_eq!(parse(good).unwrap().unwrap().get(), 12);
+        }
+        for bad in
+            [json!(true), json!(0), json!(-1), json!(1.5), json!("+1"), json!([]), json!(1e300)]
+        {
+            assert!(parse(bad.clone()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The bridge file, version 2: an account with its secrets, carried into another machine.
+//! Called by the snapshot. Invariant: a bridge that exists is either whole or an error,
+//! never half used; no error holds anything of its content but key names.
+
+use super::{
+    account_block::{self, Problem},
+    headers, tokens,
+};
+use crate::model::{
+    account::{Account, Credential},
+    id::{ProjectId, WorkspaceId},
+    refusal::Refusal,
+    tokens::Tokens,
+};
+use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A parsed bridge file.
+#[derive(Debug, Clone)]
+pub struct Bridge {
+    /// The file that it was read from.
+    pub path: PathBuf,
+    /// The account, secrets inline.
+    pub account: Arc<Account>,
+    /// Always there for an `oauth_browser` account.
+    pub tokens: Option<Arc<Tokens>>,
+    /// The pinned project.
+    pub project: Option<ProjectId>,
+    /// The pinned workspace.
+    pub workspace: Option<WorkspaceId>,
+    /// Custom headers, values marked sensitive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+const KEYS: [&str; 6] = ["version", "account", "tokens", "project", "workspace", "headers"];
+
+impl Bridge {
+    /// Parses a bridge file; `path` is kept, and named in messages.
+    ///
+    /// # Errors
+    /// `CONFIG_ERROR` that names the first rule that the file breaks.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, Refusal> {
+        let refuse = |text: String| {
+            Refusal::config(format!("bridge `{}`: {text}", path.display()))
+                .hint("export the bridge again on the host, or remove the file")
+        };
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            // SECURITY: the error's own text is not used, it may quote the file.
+            refuse(format!("not valid JSON at line {line}, column {column}"))
+        })?;
+        let block = value.as_object().ok_or_else(|| refuse("not a JSON object".into()))?;
+        let mut bridge = fields(block, path).map_err(|problem| refuse(problem.text))?;
+        match block.get("headers") {
+            None => {}
+            Some(Value::Object(map)) => {
+                let source = format!("bridge `{}`", path.display());
+                for (name, value) in map {
+                    let value = value.as_str().ok_or_else(|| {
+                        refuse("every value of `headers` must be a string".into())
+                    })?;
+                    let pair = headers::custom_header(name, value, &source)?;
+                    headers::put(&mut bridge.headers, pair);
+                }
+            }
+            Some(_) => return Err(refuse("`headers` must be an object".into())),
+        }
+        Ok(bridge)
+    }
+}
+
+fn fields(block: &Map<String, Value>, path: &Path) -> Result<Bridge, Problem> {
+    account_block::known(block, &KEYS)?;
+    if block.get("version").is_some_and(|version| version.as_f64() != Some(2.0)) {
+        return Err(Problem::rule("version", "must be 2"));
+    }
+    let within =
+        |problem: Problem| Problem { text: format!("`account`: {}", problem.text), ..problem };
+    let record = block
+        .get("account")
+        .and_then(Value::as_object)
+        .ok_or_else(|| Problem::rule("account", "must be an object"))?;
+    let name = account_block::name(record, "name")
+        .map_err(within)?
+        .ok_or_else(|| within(Problem::rule("name", "is missing")))?;
+    let account = account_block::account(name, record, true).map_err(within)?;
+    let tokens = match block.get("tokens") {
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            let parsed = tokens::from_value(value);
+            Some(Arc::new(parsed.map_err(|e| Problem::at("tokens", format!("`tokens`: {e}")))?))
+        }
+    };
+    if tokens.is_none() && matches!(account.credential, Credential::OauthBrowser) {
+        return Err(Problem::rule("tokens", "must be given for an `oauth_browser` account"));
+    }
+    Ok(Bridge {
+        path: path.into(),
+        account: Arc::new(account),
+        tokens,
+        project: account_block::project(block, "project")?,
+        workspace: account_block::workspace(block, "workspace")?,
+        headers: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(value: &Value) -> Result<Bridge, Refusal> {
+        Bridge::parse(value.to_string().as_bytes(), Path::new("b.json"))
+    }
+
+    fn good() -> Value {
+        json!({
+            "version": 2,
+            "account": {"type": "oauth_browser", "name": "p", "region": "eu"},
+            "tokens": {"access_token": "s3cr3t", "expires_at": 5, "scope": "", "token_type": "Bearer", "client_id": "c"},
+            "project": "7", "workspace": "12", "headers": {"X-A": "1", "x-a": "2"},
+        })
+    }
+
+    #[test]
+    fn a_whole_bridge() {
+        let bridge = parse(&good()).unwrap();
+        assert_eq!(bridge.account.name.as_str(), "p");
+        assert_eq!(bridge.workspace.unwrap().get(), 12);
+        assert_eq!(bridge.tokens.as_ref().unwrap().client_id.as_deref(), Some("c"));
+        assert_eq!(bridge.headers.len(), 1);
+        assert!(!format!("{bridge:?}").contains("s3cr3t"));
+        let mut other = good();
+        other["version"] = json!(2.0);
+        other["project"] = Value::Null;
+        assert!(parse(&other).unwrap().project.is_none());
+        other.as_object_mut().unwrap().remove("version");
+        parse(&other).unwrap();
+    }
+
+    #[test]
+    fn every_break_is_an_error() {
+        let breaks = [
+            ("version", json!("2")),
+            ("version", json!(true)),
+            ("version", json!(3)),
+            ("version", json!(null)),
+            ("account", json!(1)),
+            ("account", json!({"type": "oauth_browser", "region": "eu"})),
+            ("account", json!({"type": "oauth_browser", "name": "p", "region": "eu", "x": 1})),
+            ("tokens", json!(null)),
+            ("tokens", json!({})),
+            ("project", json!(7)),
+            ("workspace", json!(true)),
+            ("headers", json!(null)),
+            ("headers", json!({"a": 1})),
+            ("headers", json!({"Host": "x"})),
+            ("x", json!(1)),
+        ];
+        for (key, value) in breaks {
+            let mut broken = good();
+            broken[key] = value.clone();
+            let error = parse(&broken).expect_err(key);
+            assert!(error.message.contains("`b.json`"), "{key} {value}");
+        }
+        let error = Bridge::parse(b"{\"a\": s3cr3t}", Path::new("b.json")).unwrap_err();
+        assert_eq!(error.message, "bridge `b.json`: not valid JSON at line 1, column 7");
+    }
+}

@@ -1,0 +1,83 @@
+//! Custom headers: which may be sent, and how they replace each other.
+//! Called by config, bridge and the resolver.
+//! SECURITY: a custom header can never carry or displace what the proxy itself sends.
+
+use crate::model::refusal::Refusal;
+use http::{HeaderName, HeaderValue};
+
+const RESERVED: [&str; 14] = [
+    "authorization",
+    "proxy-authorization",
+    "proxy-authenticate",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "host",
+    "content-length",
+    "expect",
+    "via",
+];
+
+/// Checks one custom header; `source` says where it was written.
+///
+/// # Errors
+/// `CONFIG_ERROR` for a name that the proxy owns, and for what is no header at all.
+pub fn custom_header(
+    name: &str,
+    value: &str,
+    source: &str,
+) -> Result<(HeaderName, HeaderValue), Refusal> {
+    let name = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| Refusal::config(format!("{source}: the header name is not valid")))?;
+    let plain = name.as_str().replace('_', "-");
+    if plain.starts_with("x-mp-") || RESERVED.contains(&plain.as_str()) {
+        return Err(Refusal::config(format!("{source}: `{name}` cannot be a custom header"))
+            .hint("choose another header name; this one belongs to the proxy"));
+    }
+    // `from_str` alone would let other bytes than ASCII through.
+    let parsed = HeaderValue::from_str(value).ok().filter(|_| value.is_ascii());
+    let mut value = parsed.ok_or_else(|| {
+        Refusal::config(format!("{source}: the value of `{name}` is not visible ASCII"))
+    })?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// Adds a header; one of the same name gives way.
+pub fn put(list: &mut Vec<(HeaderName, HeaderValue)>, pair: (HeaderName, HeaderValue)) {
+    list.retain(|(name, _)| *name != pair.0);
+    list.push(pair);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owned_names_and_bad_values_are_refused() {
+        for name in
+            ["Authorization", "HOST", "te", "X-Mp-Account", "x_mp_account", "keep_alive", "a b", ""]
+        {
+            assert!(custom_header(name, "v", "test").is_err(), "{name}");
+        }
+        for value in ["s3cr3t\n", "s3cr3té", "s3cr3t\0"] {
+            let error = custom_header("X-A", value, "test").unwrap_err();
+            assert!(!error.message.contains("s3cr3t"));
+        }
+        let (_, value) = custom_header("Cookie", "s3cr3t", "test").unwrap();
+        assert!(value.is_sensitive());
+    }
+
+    #[test]
+    fn put_replaces_without_case() {
+        let mut list = Vec::new();
+        put(&mut list, custom_header("X-A", "1", "test").unwrap());
+        put(&mut list, custom_header("x-a", "2", "test").unwrap());
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0].1, "2");
+    }
+}

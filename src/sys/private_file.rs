@@ -1,0 +1,240 @@
+//! Reading files that hold secrets, and the cheap check whether they changed.
+//! Called by the store for config, bridge and tokens.
+//! SECURITY: what is checked is what is read: every step below home is opened without
+//! following links, and the open file itself is examined.
+
+use crate::model::refusal::Refusal;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, open, openat, statat};
+use rustix::io::Errno;
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read},
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    path::{Component, Path, PathBuf},
+};
+
+/// The largest credential file that is read.
+pub const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Why a credential file was not read. Holds paths only.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant is its documentation")]
+pub enum PrivateFileError {
+    #[error("`{path}` is a symbolic link", path = path.display())]
+    Symlink { path: PathBuf },
+    #[error("`{path}` is not a regular file", path = path.display())]
+    NotRegular { path: PathBuf },
+    #[error("`{path}` is open to group or others (mode {mode:04o})", path = path.display())]
+    Permissions { path: PathBuf, mode: u32 },
+    #[error("`{path}` is larger than 1 MiB", path = path.display())]
+    TooLarge { path: PathBuf },
+    #[error("`{path}` cannot be read: {kind}", path = path.display())]
+    Io { path: PathBuf, kind: io::ErrorKind },
+}
+
+impl PrivateFileError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Symlink { path } => {
+                format!("replace `{}` by what it points to, or name the real path", path.display())
+            }
+            Self::NotRegular { path } => format!("put a regular file at `{}`", path.display()),
+            Self::Permissions { path, .. } => format!("run: chmod 600 {}", path.display()),
+            Self::TooLarge { path } => {
+                format!("check that `{}` is the file that is meant", path.display())
+            }
+            Self::Io { path, .. } => {
+                format!("check the owner and permissions of `{}`", path.display())
+            }
+        }
+    }
+
+    /// The same as a `CONFIG_ERROR`.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        Refusal::config(self.to_string()).hint(self.hint())
+    }
+
+    fn io(path: &Path, error: &io::Error) -> Self {
+        Self::Io { path: path.into(), kind: error.kind() }
+    }
+}
+
+/// Reads a credential file; `None` if it does not exist.
+///
+/// # Errors
+/// A link at the file or at a directory below `home`, anything but a regular file, a group or
+/// world permission bit, more than 1 MiB, or the system's own refusal.
+pub fn read(path: &Path, home: Option<&Path>) -> Result<Option<Vec<u8>>, PrivateFileError> {
+    let Some(fd) = open_checked(path, home)? else { return Ok(None) };
+    let stat = fstat(&fd).map_err(|error| PrivateFileError::io(path, &error.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(PrivateFileError::NotRegular { path: path.into() });
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if mode.intersects(Mode::RWXG | Mode::RWXO) {
+        #[allow(clippy::useless_conversion, reason = "the width differs between systems")]
+        let mode = u32::from(mode.as_raw_mode()) & 0o7777;
+        return Err(PrivateFileError::Permissions { path: path.into(), mode });
+    }
+    let mut bytes = Vec::new();
+    File::from(fd)
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| PrivateFileError::io(path, &error))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(PrivateFileError::TooLarge { path: path.into() });
+    }
+    Ok(Some(bytes))
+}
+
+fn open_checked(path: &Path, home: Option<&Path>) -> Result<Option<OwnedFd>, PrivateFileError> {
+    let file = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let below = home.and_then(|home| Some((home, path.strip_prefix(home).ok()?)));
+    let Some((home, below)) = below.filter(|(_, below)| !below.as_os_str().is_empty()) else {
+        return step(CWD, path.as_os_str(), file, path);
+    };
+    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    #[cfg(target_os = "linux")]
+    let directory = directory | OFlags::PATH;
+    let mut at = match open(home, directory, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(PrivateFileError::io(home, &error.into())),
+    };
+    let mut walked = home.to_path_buf();
+    let mut names = below.components().filter(|c| *c != Component::CurDir).peekable();
+    while let Some(name) = names.next() {
+        walked.push(name);
+        let flags = if names.peek().is_some() { directory | OFlags::NOFOLLOW } else { file };
+        match step(&at, name.as_os_str(), flags, &walked)? {
+            Some(fd) => at = fd,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(at))
+}
+
+/// Opens one name without following it; `None` if it does not exist.
+fn step(
+    at: impl rustix::fd::AsFd,
+    name: &OsStr,
+    flags: OFlags,
+    walked: &Path,
+) -> Result<Option<OwnedFd>, PrivateFileError> {
+    let error = match openat(&at, name, flags, Mode::empty()) {
+        Ok(fd) => return Ok(Some(fd)),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => error,
+    };
+    let kind = statat(&at, name, AtFlags::SYMLINK_NOFOLLOW)
+        .map(|stat| FileType::from_raw_mode(stat.st_mode));
+    Err(match kind {
+        Ok(FileType::Symlink) => PrivateFileError::Symlink { path: walked.into() },
+        Ok(FileType::Socket) => PrivateFileError::NotRegular { path: walked.into() },
+        _ => PrivateFileError::io(walked, &error.into()),
+    })
+}
+
+/// What one `lstat` says of a file: two equal stamps mean an unchanged file, unless it was
+/// written within the clock's tick (see [`Stamp::is_fresh`]).
+#[derive(PartialEq, Eq, Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the fields are those of lstat, times in nanoseconds")]
+pub enum Stamp {
+    /// There is no such file.
+    Absent,
+    /// The system would not say.
+    Unreadable,
+    /// There is something.
+    Present { dev: u64, ino: u64, size: u64, mtime: i128, ctime: i128, mode: u32 },
+}
+
+impl Stamp {
+    /// Whether the file was written so shortly before (or after) `now`, in nanoseconds since the
+    /// Unix epoch, that a further write could leave the same stamp.
+    #[must_use]
+    pub const fn is_fresh(&self, now: i128) -> bool {
+        const TICK: u128 = 50_000_000;
+        match self {
+            Self::Present { mtime, ctime, .. } => {
+                now.abs_diff(*mtime) < TICK || now.abs_diff(*ctime) < TICK
+            }
+            Self::Absent | Self::Unreadable => false,
+        }
+    }
+}
+
+/// The stamp of a path, links not followed.
+#[must_use]
+pub fn stamp(path: &Path) -> Stamp {
+    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) => Stamp::Present {
+            dev: meta.dev(),
+            ino: meta.ino(),
+            size: meta.size(),
+            mtime: nanos(meta.mtime(), meta.mtime_nsec()),
+            ctime: nanos(meta.ctime(), meta.ctime_nsec()),
+            mode: meta.mode(),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Stamp::Absent,
+        Err(_) => Stamp::Unreadable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
+
+    fn private(path: &Path, text: &[u8]) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    #[test]
+    fn reads_private_files_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path();
+        let path = home.join("a/b/file");
+        assert_eq!(read(&path, Some(home)), Ok(None));
+        private(&path, b"x");
+        assert_eq!(read(&path, Some(home)), Ok(Some(b"x".to_vec())));
+        assert_eq!(read(&path, None), Ok(Some(b"x".to_vec())));
+        for mode in [0o640, 0o604, 0o610, 0o666] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = read(&path, Some(home)).unwrap_err();
+            assert_eq!(error, PrivateFileError::Permissions { path: path.clone(), mode });
+            assert_eq!(error.hint(), format!("run: chmod 600 {}", path.display()));
+        }
+        private(&path, &vec![b'x'; 1024 * 1024 + 1]);
+        assert_eq!(read(&path, None), Err(PrivateFileError::TooLarge { path: path.clone() }));
+        let parent = home.join("a/b");
+        let expected = Err(PrivateFileError::NotRegular { path: parent.clone() });
+        assert_eq!(read(&parent, Some(home)), expected);
+    }
+
+    #[test]
+    fn links_below_home_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        private(&home.join("real/file"), b"x");
+        symlink(home.join("real"), home.join("link")).unwrap();
+        symlink("nowhere", home.join("dangling")).unwrap();
+        symlink(&home, dir.path().join("home2")).unwrap();
+        let refused = |path: &Path| Err(PrivateFileError::Symlink { path: path.into() });
+        assert_eq!(read(&home.join("link/file"), Some(&home)), refused(&home.join("link")));
+        assert_eq!(read(&home.join("dangling"), Some(&home)), refused(&home.join("dangling")));
+        assert_eq!(read(&home.join("dangling"), None), refused(&home.join("dangling")));
+        assert_eq!(read(&home.join("link/file"), None), Ok(Some(b"x".to_vec())));
+        let home2 = dir.path().join("home2");
+        assert_eq!(read(&home2.join("real/file"), Some(&home2)), Ok(Some(b"x".to_vec())));
+    }
+}
