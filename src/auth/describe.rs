@@ -16,7 +16,10 @@ pub fn session_json(session: &Session) -> Value {
     let headers: Map<String, Value> = session
         .headers
         .iter()
-        .map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes()))))
+        .map(|custom| {
+            let value = String::from_utf8_lossy(custom.value.as_bytes());
+            (custom.spelling.clone(), json!(value))
+        })
         .collect();
     let mut sources =
         json!({"account": session.sources.account, "project": session.sources.project});

@@ -8,8 +8,19 @@ use super::{
 use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
 
-/// Custom headers: last writer wins, names compared without case (quirk C13).
-pub type CustomHeaders = Vec<(HeaderName, HeaderValue)>;
+/// A header that the user wants on every request. `Debug` redacts: the value is sensitive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomHeader {
+    /// The name as the user spelt it, for people and for the command line's contract.
+    pub spelling: String,
+    /// The name as it is sent and compared: without case (quirk C13).
+    pub name: HeaderName,
+    /// The value, marked sensitive.
+    pub value: HeaderValue,
+}
+
+/// Custom headers; of one name the last writer wins.
+pub type CustomHeaders = Vec<CustomHeader>;
 
 /// Who a request is sent as. Immutable; a switch makes a new one.
 #[derive(Debug, Clone)]

@@ -46,7 +46,10 @@ fn id<T, E: std::fmt::Display>(
 ) -> Result<Option<T>, Refusal> {
     one(headers, name)?
         .map(|text| {
-            parse(text).map_err(|rule| invalid(format!("header `{name}` is {text:?}, it {rule}")))
+            parse(text).map_err(|rule| {
+                invalid(format!("header `{name}` is {text:?}, it {rule}"))
+                    .hint("send the number that Mixpanel shows in the project settings")
+            })
         })
         .transpose()
 }

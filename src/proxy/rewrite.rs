@@ -148,8 +148,8 @@ pub fn request_headers(
     headers.remove(header::PROXY_AUTHORIZATION);
     headers.remove(header::AUTHORIZATION);
     remove_ours(headers);
-    for (name, value) in session.headers.iter() {
-        headers.insert(name, value.clone());
+    for custom in session.headers.iter() {
+        headers.insert(&custom.name, custom.value.clone());
     }
     if let Some(value) = own.or_else(|| authorization.map(|ours| ours.value().clone())) {
         headers.insert(header::AUTHORIZATION, value);

@@ -12,7 +12,6 @@ use crate::model::{
     refusal::Refusal,
     tokens::Tokens,
 };
-use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use std::{
     path::{Path, PathBuf},
@@ -33,7 +32,7 @@ pub struct Bridge {
     /// The pinned workspace.
     pub workspace: Option<WorkspaceId>,
     /// Custom headers, values marked sensitive.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Vec<crate::model::session::CustomHeader>,
 }
 
 const KEYS: [&str; 6] = ["version", "account", "tokens", "project", "workspace", "headers"];

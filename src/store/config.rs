@@ -11,12 +11,11 @@ use crate::model::{
     id::Name,
     refusal::{Code, Refusal},
 };
-use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 use toml_edit::{Document, Item, TableLike};
 
-type Header = (HeaderName, HeaderValue);
+type Header = crate::model::session::CustomHeader;
 type Blocks<T> = Result<BTreeMap<String, Result<T, Refusal>>, Refusal>;
 
 /// The config file, each block with its own verdict.

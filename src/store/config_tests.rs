@@ -36,7 +36,7 @@ fn a_broken_sibling_matters_only_when_reached() {
     assert_eq!(config.account("a").unwrap().type_name(), "service_account");
     assert_eq!(config.active().unwrap().workspace.unwrap().get(), 12);
     assert_eq!(config.target("any name").unwrap().workspace.unwrap().get(), 9);
-    assert_eq!(config.custom_header().unwrap().unwrap().0, "x-a");
+    assert_eq!(config.custom_header().unwrap().unwrap().name, "x-a");
     assert_eq!(config.account_names(), ["a", "broken"]);
     let error = config.account("broken").unwrap_err();
     assert_eq!(error.message, "`c.toml:15` [accounts.broken]: `tokn` is not allowed here");

@@ -2,7 +2,10 @@
 //! Called by config, bridge and the resolver.
 //! SECURITY: a custom header can never carry or displace what the proxy itself sends.
 
-use crate::model::refusal::Refusal;
+use crate::model::{
+    refusal::Refusal,
+    session::{CustomHeader, CustomHeaders},
+};
 use http::{HeaderName, HeaderValue};
 
 const RESERVED: [&str; 14] = [
@@ -26,11 +29,8 @@ const RESERVED: [&str; 14] = [
 ///
 /// # Errors
 /// `CONFIG_ERROR` for a name that the proxy owns, and for what is no header at all.
-pub fn custom_header(
-    name: &str,
-    value: &str,
-    source: &str,
-) -> Result<(HeaderName, HeaderValue), Refusal> {
+pub fn custom_header(name: &str, value: &str, source: &str) -> Result<CustomHeader, Refusal> {
+    let spelling = name.to_owned();
     let name = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| Refusal::config(format!("{source}: the header name is not valid")))?;
     let plain = name.as_str().replace('_', "-");
@@ -44,13 +44,13 @@ pub fn custom_header(
         Refusal::config(format!("{source}: the value of `{name}` is not visible ASCII"))
     })?;
     value.set_sensitive(true);
-    Ok((name, value))
+    Ok(CustomHeader { spelling, name, value })
 }
 
 /// Adds a header; one of the same name gives way.
-pub fn put(list: &mut Vec<(HeaderName, HeaderValue)>, pair: (HeaderName, HeaderValue)) {
-    list.retain(|(name, _)| *name != pair.0);
-    list.push(pair);
+pub fn put(list: &mut CustomHeaders, custom: CustomHeader) {
+    list.retain(|other| other.name != custom.name);
+    list.push(custom);
 }
 
 #[cfg(test)]
@@ -68,8 +68,8 @@ mod tests {
             let error = custom_header("X-A", value, "test").unwrap_err();
             assert!(!error.message.contains("s3cr3t"));
         }
-        let (_, value) = custom_header("Cookie", "s3cr3t", "test").unwrap();
-        assert!(value.is_sensitive());
+        let cookie = custom_header("Cookie", "s3cr3t", "test").unwrap();
+        assert!(cookie.value.is_sensitive());
     }
 
     #[test]
@@ -78,6 +78,6 @@ mod tests {
         put(&mut list, custom_header("X-A", "1", "test").unwrap());
         put(&mut list, custom_header("x-a", "2", "test").unwrap());
         assert_eq!(list.len(), 1);
-        assert_eq!(list[0].1, "2");
+        assert_eq!(list[0].value, "2");
     }
 }

@@ -1,5 +1,13 @@
 //! One integration binary: the real program, real sockets, real files.
 
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test binary exports nothing"
+)]
+
 mod architecture;
 mod proxy;
 mod session;

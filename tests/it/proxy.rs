@@ -86,11 +86,13 @@ fn the_guard_refuses_what_a_web_page_can_send() {
     let host = proxy.address;
     for (request, status) in [
         (
-            format!("GET /api/query/x HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"),
+            "GET /api/query/x HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+                .to_owned(),
             403,
         ),
         (
-            format!("GET /api/query/x HTTP/1.1\r\nHost: 127.0.0.1:1\r\nConnection: close\r\n\r\n"),
+            "GET /api/query/x HTTP/1.1\r\nHost: 127.0.0.1:1\r\nConnection: close\r\n\r\n"
+                .to_owned(),
             403,
         ),
         (
@@ -99,7 +101,7 @@ fn the_guard_refuses_what_a_web_page_can_send() {
             ),
             403,
         ),
-        (format!("GET /api/query/x HTTP/1.1\r\nConnection: close\r\n\r\n"), 400),
+        ("GET /api/query/x HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(), 400),
         (
             format!(
                 "GET /api/query/x HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\nConnection: close\r\n\r\n"

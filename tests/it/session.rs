@@ -114,7 +114,7 @@ fn unsafe_or_broken_files_are_refused_and_name_the_place() {
     fs::set_permissions(home.path("real.toml"), fs::Permissions::from_mode(0o600)).unwrap();
     std::os::unix::fs::symlink(home.path("real.toml"), home.path(".mp/config.toml")).unwrap();
     let (_, error) = refused(&home, &[]);
-    assert!(error["message"].as_str().unwrap().contains("symlink"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("symbolic link"), "{error}");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn for_people(session: &Session, document: &Value) -> String {
     for header in session.headers.iter() {
         row(
             "header",
-            &format!("{}: {}", header.0, String::from_utf8_lossy(header.1.as_bytes())),
+            &format!("{}: {}", header.spelling, String::from_utf8_lossy(header.value.as_bytes())),
             "",
         );
     }
