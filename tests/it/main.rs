@@ -10,5 +10,6 @@
 
 mod architecture;
 mod proxy;
+mod reference;
 mod session;
 mod support;
