@@ -1,7 +1,7 @@
 //! What can go wrong on the way to the upstream, as refusals. Raised by `forward`.
 
 use crate::model::refusal::{Code, Refusal};
-use std::error::Error as StdError;
+use std::{error::Error as StdError, io};
 
 /// Errors cross the body types boxed, as hyper does it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -14,40 +14,23 @@ pub struct Idle;
 /// Reads off an error of the upstream client what a person can do about it.
 #[must_use]
 pub fn upstream_failure(host: &str, error: &(dyn StdError + 'static), connecting: bool) -> Refusal {
-    let mut cause = Some(error);
-    let mut last = String::new();
-    while let Some(error) = cause {
-        // SECURITY: texts of hyper, rustls and the OS name no header value.
-        last = error.to_string();
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Refusal::new(
-                Code::UpstreamTls,
-                format!("the TLS handshake with `{host}` failed: {tls}"),
-            )
-            .hint("if a company proxy re-signs TLS, point SSL_CERT_FILE at its CA certificate");
-        }
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            if let Some(inner) =
-                io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            {
-                return Refusal::new(
-                    Code::UpstreamTls,
-                    format!("the TLS handshake with `{host}` failed: {inner}"),
-                )
-                .hint(
-                    "if a company proxy re-signs TLS, point SSL_CERT_FILE at its CA certificate",
-                );
-            }
-            if connecting && io.kind() == std::io::ErrorKind::TimedOut {
-                return Refusal::new(
-                    Code::UpstreamTimeout,
-                    format!("`{host}` did not accept a connection in time"),
-                )
-                .hint("check the network, or raise --connect-timeout");
-            }
-        }
-        cause = error.source();
+    if let Some(tls) = find::<rustls::Error>(error) {
+        return Refusal::new(
+            Code::UpstreamTls,
+            format!("the TLS handshake with `{host}` failed: {tls}"),
+        )
+        .hint("if a company proxy re-signs TLS, point SSL_CERT_FILE at its CA certificate");
     }
+    let io = find::<io::Error>(error);
+    if connecting && io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
+        return Refusal::new(
+            Code::UpstreamTimeout,
+            format!("`{host}` did not accept a connection in time"),
+        )
+        .hint("check the network, or raise --connect-timeout");
+    }
+    // SECURITY: texts of hyper and of the system name no header value.
+    let last = io.map_or_else(|| error.to_string(), ToString::to_string);
     if connecting {
         return Refusal::new(
             Code::UpstreamUnreachable,
@@ -67,4 +50,16 @@ pub fn upstream_failure(host: &str, error: &(dyn StdError + 'static), connecting
 pub fn silent(host: &str) -> Refusal {
     Refusal::new(Code::UpstreamTimeout, format!("`{host}` sent no response headers in time"))
         .hint("raise --header-timeout if the query is honestly that slow")
+}
+
+/// The first error of this type in the chain. An `io::Error` hides what it wraps from `source`.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    match wrapped {
+        Some(inner) => find(inner),
+        None => error.source().and_then(find),
+    }
 }

@@ -13,3 +13,4 @@ mod proxy;
 mod reference;
 mod session;
 mod support;
+mod tls;
