@@ -4,7 +4,7 @@
 
 use crate::model::{
     account::{Account, Credential, TokenSource},
-    id::{Name, ProjectId, WorkspaceId},
+    id::{IdError, Name, ProjectId, WorkspaceId},
 };
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -110,22 +110,35 @@ pub(super) fn project(block: &Block, key: &str) -> Result<Option<ProjectId>, Pro
     text(block, key)?.map(parse).transpose()
 }
 
-/// An optional workspace id: an integer, a float without fraction, or digits (quirk B10).
+/// An optional workspace id: see [`whole_number`] for its spellings.
 pub(super) fn workspace(block: &Block, key: &str) -> Result<Option<WorkspaceId>, Problem> {
+    let positive = |number| WorkspaceId::try_from(number).map_err(|rule| Problem::rule(key, rule));
+    whole_number(block, key)?.map(positive).transpose()
+}
+
+/// An optional integer: as such, as a float without fraction, or as the text of either with
+/// blanks around it (quirks B10, C9).
+pub(super) fn whole_number(block: &Block, key: &str) -> Result<Option<i64>, Problem> {
+    // `{:.0}` of a whole float is its exact integer.
+    let whole = |float: f64| format!("{float:.0}").parse().ok().filter(|_| float.fract() == 0.0);
     let parsed = match block.get(key) {
         None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(text)) => WorkspaceId::parse(text).ok(),
-        Some(Value::Number(number)) => {
-            let whole = number.as_i64().or_else(|| {
-                // `{:.0}` of a whole float is its exact integer.
-                let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
-                format!("{float:.0}").parse().ok()
+        Some(Value::String(text)) => {
+            let text = text.trim();
+            let digits = text.split_once('.').map_or(text, |(digits, fraction)| {
+                let zeros = !fraction.is_empty() && fraction.bytes().all(|byte| byte == b'0');
+                if zeros { digits } else { "" }
             });
-            whole.and_then(|number| WorkspaceId::try_from(number).ok())
+            Some(digits)
+                .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+                .and_then(|digits| digits.parse().ok())
+        }
+        Some(Value::Number(number)) => {
+            number.as_i64().or_else(|| number.as_f64().and_then(whole))
         }
         Some(_) => None,
     };
-    parsed.map(Some).ok_or_else(|| Problem::rule(key, "must be a positive integer"))
+    parsed.map(Some).ok_or_else(|| Problem::rule(key, IdError::Workspace))
 }
 
 #[cfg(test)]
