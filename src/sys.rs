@@ -3,4 +3,5 @@
 
 pub mod clock;
 pub mod env;
+pub mod locked_file;
 pub mod private_file;

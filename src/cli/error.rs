@@ -38,14 +38,25 @@ pub fn report(refusal: &Refusal, form: Form) -> ExitCode {
     exit_code(refusal.code)
 }
 
-/// 1 configuration and general, 2 authentication, 3 invalid arguments.
+/// 1 configuration and general, 2 authentication, 3 invalid arguments, 5 rate limited.
 fn exit_code(code: Code) -> ExitCode {
     ExitCode::from(match code {
         Code::AuthFailed
         | Code::OauthTokenError
         | Code::OauthRefreshError
+        | Code::OauthRefreshRevoked
+        | Code::OauthRegistrationError
+        | Code::OauthPortError
+        | Code::OauthTimeout
+        | Code::OauthStateMismatch
+        | Code::OauthPasteError
+        | Code::OauthAuthDenied
+        | Code::OauthBrowserError
+        | Code::OauthRegionProbeFailed
+        | Code::OauthNetworkUnreachable
         | Code::BearerRequired => 2,
         Code::InvalidArgument | Code::TargetMutuallyExclusive => 3,
+        Code::RateLimited => 5,
         _ => 1,
     })
 }

@@ -16,9 +16,22 @@ pub enum Code {
     SessionUnresolved,
     InvalidArgument,
     TargetMutuallyExclusive,
+    AccountExists,
+    AccountInUse,
     AuthFailed,
+    RateLimited,
     OauthTokenError,
     OauthRefreshError,
+    OauthRefreshRevoked,
+    OauthRegistrationError,
+    OauthPortError,
+    OauthTimeout,
+    OauthStateMismatch,
+    OauthPasteError,
+    OauthAuthDenied,
+    OauthBrowserError,
+    OauthRegionProbeFailed,
+    OauthNetworkUnreachable,
     BearerRequired,
     RouteNotFound,
     OverrideInvalid,
@@ -29,6 +42,9 @@ pub enum Code {
     GuardOrigin,
     GuardFetchSite,
     ClientAuthorization,
+    CallerUnknown,
+    PolicyDenied,
+    LimitExceeded,
     LoopDetected,
     Draining,
     UpstreamUnreachable,
@@ -50,9 +66,22 @@ impl Code {
             Self::SessionUnresolved => "SESSION_UNRESOLVED",
             Self::InvalidArgument => "INVALID_ARGUMENT",
             Self::TargetMutuallyExclusive => "WS1_TARGET_MUTUALLY_EXCLUSIVE",
+            Self::AccountExists => "ACCOUNT_EXISTS",
+            Self::AccountInUse => "ACCOUNT_IN_USE",
+            Self::RateLimited => "RATE_LIMITED",
             Self::AuthFailed => "AUTH_FAILED",
             Self::OauthTokenError => "OAUTH_TOKEN_ERROR",
             Self::OauthRefreshError => "OAUTH_REFRESH_ERROR",
+            Self::OauthRefreshRevoked => "OAUTH_REFRESH_REVOKED",
+            Self::OauthRegistrationError => "OAUTH_REGISTRATION_ERROR",
+            Self::OauthPortError => "OAUTH_PORT_ERROR",
+            Self::OauthTimeout => "OAUTH_TIMEOUT",
+            Self::OauthStateMismatch => "OAUTH_STATE_MISMATCH",
+            Self::OauthPasteError => "OAUTH_PASTE_ERROR",
+            Self::OauthAuthDenied => "OAUTH_AUTH_DENIED",
+            Self::OauthBrowserError => "OAUTH_BROWSER_ERROR",
+            Self::OauthRegionProbeFailed => "OAUTH_REGION_PROBE_FAILED",
+            Self::OauthNetworkUnreachable => "OAUTH_NETWORK_UNREACHABLE",
             Self::BearerRequired => "BEARER_REQUIRED",
             Self::RouteNotFound => "ROUTE_NOT_FOUND",
             Self::OverrideInvalid => "OVERRIDE_INVALID",
@@ -63,6 +92,9 @@ impl Code {
             Self::GuardOrigin => "GUARD_ORIGIN",
             Self::GuardFetchSite => "GUARD_FETCH_SITE",
             Self::ClientAuthorization => "CLIENT_AUTHORIZATION",
+            Self::CallerUnknown => "CALLER_UNKNOWN",
+            Self::PolicyDenied => "POLICY_DENIED",
+            Self::LimitExceeded => "LIMIT_EXCEEDED",
             Self::LoopDetected => "LOOP_DETECTED",
             Self::Draining => "DRAINING",
             Self::UpstreamUnreachable => "UPSTREAM_UNREACHABLE",
@@ -85,13 +117,15 @@ pub struct Refusal {
     pub message: String,
     /// The command, header or variable that repairs it.
     pub hint: Option<String>,
+    /// After how many seconds the same request may succeed, if that is known.
+    pub retry_after: Option<u64>,
 }
 
 impl Refusal {
     /// A refusal without hint or finer reason.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, reason: None, message: message.into(), hint: None }
+        Self { code, reason: None, message: message.into(), hint: None, retry_after: None }
     }
 
     /// A `CONFIG_ERROR`.
@@ -104,6 +138,13 @@ impl Refusal {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds after how many seconds it is worth trying again.
+    #[must_use]
+    pub const fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 

@@ -21,7 +21,7 @@ pub enum Named {
 pub fn refuse(refusal: &Refusal, named: Named) -> Response<ResponseBody> {
     let status = status(refusal, named);
     let code = refusal.code.as_str();
-    let retryable = matches!(status.as_u16(), 502..=504);
+    let retryable = refusal.retry_after.is_some() || matches!(status.as_u16(), 502..=504);
     let mut body = json!({
         "type": format!("urn:mp-proxy:error:{}", refusal.reason.unwrap_or(refusal.code).as_str()),
         "title": status.canonical_reason(),
@@ -41,6 +41,9 @@ pub fn refuse(refusal: &Refusal, named: Named) -> Response<ResponseBody> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert("proxy-status", HeaderValue::from_static(proxy_status(refusal.code)));
+    if let Some(seconds) = refusal.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     response
 }
 
@@ -79,6 +82,10 @@ fn status(refusal: &Refusal, named: Named) -> StatusCode {
         },
         Code::ConfigError | Code::Draining => StatusCode::SERVICE_UNAVAILABLE,
         Code::AmbiguousAccount => StatusCode::CONFLICT,
+        Code::AccountExists | Code::AccountInUse => StatusCode::CONFLICT,
+        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Code::CallerUnknown => StatusCode::UNAUTHORIZED,
+        Code::LimitExceeded => StatusCode::SERVICE_UNAVAILABLE,
         Code::InvalidArgument
         | Code::TargetMutuallyExclusive
         | Code::OverrideInvalid
@@ -90,11 +97,22 @@ fn status(refusal: &Refusal, named: Named) -> StatusCode {
         | Code::GuardOrigin
         | Code::GuardFetchSite
         | Code::ClientAuthorization
+        | Code::PolicyDenied
         | Code::BearerRequired => StatusCode::FORBIDDEN,
         Code::LoopDetected => StatusCode::LOOP_DETECTED,
         Code::AuthFailed
         | Code::OauthTokenError
         | Code::OauthRefreshError
+        | Code::OauthRefreshRevoked
+        | Code::OauthRegistrationError
+        | Code::OauthPortError
+        | Code::OauthTimeout
+        | Code::OauthStateMismatch
+        | Code::OauthPasteError
+        | Code::OauthAuthDenied
+        | Code::OauthBrowserError
+        | Code::OauthRegionProbeFailed
+        | Code::OauthNetworkUnreachable
         | Code::UpstreamUnreachable
         | Code::UpstreamTls
         | Code::UpstreamBroken => StatusCode::BAD_GATEWAY,

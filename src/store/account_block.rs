@@ -133,9 +133,7 @@ pub(super) fn whole_number(block: &Block, key: &str) -> Result<Option<i64>, Prob
                 .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
                 .and_then(|digits| digits.parse().ok())
         }
-        Some(Value::Number(number)) => {
-            number.as_i64().or_else(|| number.as_f64().and_then(whole))
-        }
+        Some(Value::Number(number)) => number.as_i64().or_else(|| number.as_f64().and_then(whole)),
         Some(_) => None,
     };
     parsed.map(Some).ok_or_else(|| Problem::rule(key, IdError::Workspace))

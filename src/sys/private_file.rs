@@ -4,7 +4,7 @@
 //! following links, and the open file itself is examined.
 
 use crate::model::refusal::Refusal;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, open, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, mkdirat, open, openat, statat};
 use rustix::io::Errno;
 use std::{
     ffi::OsStr,
@@ -29,8 +29,10 @@ pub enum PrivateFileError {
     Permissions { path: PathBuf, mode: u32 },
     #[error("`{path}` is larger than 1 MiB", path = path.display())]
     TooLarge { path: PathBuf },
-    #[error("`{path}` cannot be read: {kind}", path = path.display())]
+    #[error("`{path}`: {kind}", path = path.display())]
     Io { path: PathBuf, kind: io::ErrorKind },
+    #[error("`{path}` is locked by another program", path = path.display())]
+    Busy { path: PathBuf },
 }
 
 impl PrivateFileError {
@@ -46,6 +48,15 @@ impl PrivateFileError {
             Self::TooLarge { path } => {
                 format!("check that `{}` is the file that is meant", path.display())
             }
+            Self::Io {
+                kind: io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, ..
+            } => {
+                "free some disk space, then run the same command again; nothing was changed".into()
+            }
+            Self::Busy { path } => format!(
+                "wait for the other program and try again; `fuser {}` says who it is",
+                path.display()
+            ),
             Self::Io { path, .. } => {
                 format!("check the owner and permissions of `{}`", path.display())
             }
@@ -58,7 +69,7 @@ impl PrivateFileError {
         Refusal::config(self.to_string()).hint(self.hint())
     }
 
-    fn io(path: &Path, error: &io::Error) -> Self {
+    pub(super) fn io(path: &Path, error: &io::Error) -> Self {
         Self::Io { path: path.into(), kind: error.kind() }
     }
 }
@@ -69,7 +80,11 @@ impl PrivateFileError {
 /// A link at the file or at a directory below `home`, anything but a regular file, a group or
 /// world permission bit, more than 1 MiB, or the system's own refusal.
 pub fn read(path: &Path, home: Option<&Path>) -> Result<Option<Vec<u8>>, PrivateFileError> {
-    let Some(fd) = open_checked(path, home)? else { return Ok(None) };
+    open_checked(path, home)?.map(|fd| read_open(fd, path)).transpose()
+}
+
+/// Examines and reads a file that is already open.
+pub(super) fn read_open(fd: OwnedFd, path: &Path) -> Result<Vec<u8>, PrivateFileError> {
     let stat = fstat(&fd).map_err(|error| PrivateFileError::io(path, &error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(PrivateFileError::NotRegular { path: path.into() });
@@ -88,38 +103,75 @@ pub fn read(path: &Path, home: Option<&Path>) -> Result<Option<Vec<u8>>, Private
     if bytes.len() as u64 > MAX_BYTES {
         return Err(PrivateFileError::TooLarge { path: path.into() });
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
+/// Opens the file itself: every directory below `home` first, none of them through a link.
 fn open_checked(path: &Path, home: Option<&Path>) -> Result<Option<OwnedFd>, PrivateFileError> {
     let file = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let below = home.and_then(|home| Some((home, path.strip_prefix(home).ok()?)));
-    let Some((home, below)) = below.filter(|(_, below)| !below.as_os_str().is_empty()) else {
-        return step(CWD, path.as_os_str(), file, path);
+    match (open_parent(path, home, Missing::Leave)?, path.file_name()) {
+        (Some(parent), Some(name)) => step(&parent, name, file, path),
+        _ => Ok(None),
+    }
+}
+
+/// What to do about a directory that is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Report it.
+    Leave,
+    /// Make it, for the owner only.
+    Create,
+}
+
+/// Opens the directory of `path`; `None` if it does not exist and is not to be made.
+/// SECURITY: below `home` no component is followed; above it, the system is trusted.
+pub(super) fn open_parent(
+    path: &Path,
+    home: Option<&Path>,
+    missing: Missing,
+) -> Result<Option<OwnedFd>, PrivateFileError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     };
-    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    #[cfg(target_os = "linux")]
-    let directory = directory | OFlags::PATH;
-    let mut at = match open(home, directory, Mode::empty()) {
-        Ok(fd) => fd,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(PrivateFileError::io(home, &error.into())),
-    };
-    let mut walked = home.to_path_buf();
-    let mut names = below.components().filter(|c| *c != Component::CurDir).peekable();
-    while let Some(name) = names.next() {
-        walked.push(name);
-        let flags = if names.peek().is_some() { directory | OFlags::NOFOLLOW } else { file };
-        match step(&at, name.as_os_str(), flags, &walked)? {
-            Some(fd) => at = fd,
-            None => return Ok(None),
+    let follow = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let below = home.and_then(|home| Some((home, parent.strip_prefix(home).ok()?)));
+    // Without a home to be below of, all of the path is walked, links allowed.
+    let (root, rest, flags) = match below {
+        Some((home, rest)) => (home, rest, follow | OFlags::NOFOLLOW),
+        None if parent.is_absolute() => {
+            (Path::new("/"), parent.strip_prefix("/").unwrap_or(parent), follow)
         }
+        None => (Path::new("."), parent, follow),
+    };
+    let mut at = match open(root, follow, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) if missing == Missing::Leave => return Ok(None),
+        Err(error) => return Err(PrivateFileError::io(root, &error.into())),
+    };
+    let mut walked = root.to_path_buf();
+    for name in rest.components().filter(|part| *part != Component::CurDir) {
+        walked.push(name);
+        at = match step(&at, name.as_os_str(), flags, &walked)? {
+            Some(fd) => fd,
+            None if missing == Missing::Leave => return Ok(None),
+            None => {
+                match mkdirat(&at, name.as_os_str(), Mode::RWXU) {
+                    // Somebody else may have made it meanwhile.
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(PrivateFileError::io(&walked, &error.into())),
+                }
+                step(&at, name.as_os_str(), flags, &walked)?
+                    .ok_or_else(|| PrivateFileError::io(&walked, &io::ErrorKind::NotFound.into()))?
+            }
+        };
     }
     Ok(Some(at))
 }
 
 /// Opens one name without following it; `None` if it does not exist.
-fn step(
+pub(super) fn step(
     at: impl rustix::fd::AsFd,
     name: &OsStr,
     flags: OFlags,

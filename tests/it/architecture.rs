@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-const FLOORS: [&str; 6] = ["model", "sys", "store", "auth", "proxy", "cli"];
+const FLOORS: [&str; 7] = ["model", "sys", "store", "auth", "ops", "proxy", "cli"];
 
 fn visit(dir: &Path, seen: &mut usize) {
     for entry in fs::read_dir(dir).unwrap() {

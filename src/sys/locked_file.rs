@@ -1,0 +1,197 @@
+//! Writing files that hold secrets: one lock, one atomic replacement.
+//! Called by the store for config, tokens, clients, bridge and ledgers.
+//! Invariants: nothing is written without the lock; at any instant the old or the new file is
+//! there, complete, 0600; a link is never followed below home.
+
+use super::private_file::{Missing, PrivateFileError, open_parent, read_open, step};
+use rustix::{
+    fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fsync, openat, renameat, unlinkat},
+    io::Errno,
+};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::Write as _,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// How long to sleep between two tries for a lock.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// A file that no other program of ours writes while this value lives. The lock is an
+/// exclusive `flock` on `NAME.lock` beside the file; the kernel lets go of it if we die.
+#[derive(Debug)]
+pub struct LockedFile {
+    path: PathBuf,
+    name: OsString,
+    directory: OwnedFd,
+    _lock: OwnedFd,
+}
+
+impl LockedFile {
+    /// Waits up to `wait` for the lock. Missing directories are made, 0700. Blocks the thread.
+    ///
+    /// # Errors
+    /// A link below `home`, a lock held for longer than `wait`, or the system's own refusal.
+    pub fn acquire(
+        path: &Path,
+        home: Option<&Path>,
+        wait: Duration,
+    ) -> Result<Self, PrivateFileError> {
+        let missing =
+            |path: &Path| PrivateFileError::io(path, &std::io::ErrorKind::NotFound.into());
+        let name = path.file_name().ok_or_else(|| missing(path))?.to_owned();
+        let directory = open_parent(path, home, Missing::Create)?.ok_or_else(|| missing(path))?;
+        let lock_path = path.with_file_name(suffixed(&name, ".lock"));
+        let lock = openat(
+            &directory,
+            suffixed(&name, ".lock"),
+            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::RUSR | Mode::WUSR,
+        )
+        .map_err(|error| match error {
+            Errno::LOOP => PrivateFileError::Symlink { path: lock_path.clone() },
+            error => PrivateFileError::io(&lock_path, &error.into()),
+        })?;
+        let deadline = Instant::now() + wait;
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(RETRY),
+                Err(Errno::WOULDBLOCK) => return Err(PrivateFileError::Busy { path: lock_path }),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(PrivateFileError::io(&lock_path, &error.into())),
+            }
+        }
+        Ok(Self { path: path.into(), name, directory, _lock: lock })
+    }
+
+    /// The file that is locked.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file as it is now; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// As [`super::private_file::read`].
+    pub fn read(&self) -> Result<Option<Vec<u8>>, PrivateFileError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let open = step(&self.directory, &self.name, flags, &self.path)?;
+        open.map(|fd| read_open(fd, &self.path)).transpose()
+    }
+
+    /// Replaces the file: temporary file 0600, `fsync`, rename, `fsync` of the directory.
+    ///
+    /// # Errors
+    /// The system's own refusal; the old file is then still there, untouched.
+    pub fn write(&self, bytes: &[u8]) -> Result<(), PrivateFileError> {
+        let failed = |error: std::io::Error| PrivateFileError::io(&self.path, &error);
+        // The lock makes the name ours: what stands there was left by a writer that died.
+        let temporary = suffixed(&self.name, ".tmp");
+        self.unlink(&temporary)?;
+        let written = self.write_new(&temporary, bytes).and_then(|()| {
+            renameat(&self.directory, &temporary, &self.directory, &self.name).map_err(Into::into)
+        });
+        if let Err(error) = written {
+            let _ = self.unlink(&temporary);
+            return Err(failed(error));
+        }
+        fsync(&self.directory).map_err(|error| failed(error.into()))
+    }
+
+    /// Removes the file; says whether there was one.
+    ///
+    /// # Errors
+    /// The system's own refusal.
+    pub fn remove(&self) -> Result<bool, PrivateFileError> {
+        let removed = self.unlink(&self.name)?;
+        if removed {
+            fsync(&self.directory)
+                .map_err(|error| PrivateFileError::io(&self.path, &error.into()))?;
+        }
+        Ok(removed)
+    }
+
+    fn write_new(&self, name: &OsString, bytes: &[u8]) -> std::io::Result<()> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&self.directory, name, flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn unlink(&self, name: &OsString) -> Result<bool, PrivateFileError> {
+        match unlinkat(&self.directory, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(PrivateFileError::io(&self.path, &error.into())),
+        }
+    }
+}
+
+fn suffixed(name: &OsString, end: &str) -> OsString {
+    let mut all = OsString::from(".");
+    all.push(name);
+    all.push(end);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, symlink},
+    };
+
+    const WAIT: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn a_write_replaces_the_whole_file_and_leaves_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path();
+        let path = home.join(".mp/deep/f.toml");
+        let file = LockedFile::acquire(&path, Some(home), WAIT).unwrap();
+        assert_eq!(file.read().unwrap(), None);
+        fs::write(home.join(".mp/deep/.f.toml.tmp"), "left by a crash").unwrap();
+        for text in ["a", "bb"] {
+            file.write(text.as_bytes()).unwrap();
+            assert_eq!(file.read().unwrap().unwrap(), text.as_bytes());
+        }
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(fs::metadata(home.join(".mp/deep")).unwrap().mode() & 0o7777, 0o700);
+        assert!(!home.join(".mp/deep/.f.toml.tmp").exists());
+        assert!(file.remove().unwrap() && !file.remove().unwrap());
+    }
+
+    #[test]
+    fn one_writer_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let first = LockedFile::acquire(&path, None, WAIT).unwrap();
+        let second = LockedFile::acquire(&path, None, WAIT).unwrap_err();
+        assert_eq!(second, PrivateFileError::Busy { path: dir.path().join(".f.lock") });
+        drop(first);
+        LockedFile::acquire(&path, None, WAIT).unwrap();
+    }
+
+    #[test]
+    fn links_are_neither_followed_nor_replaced_silently() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        fs::create_dir_all(home.join("real")).unwrap();
+        symlink(home.join("real"), home.join(".mp")).unwrap();
+        let error = LockedFile::acquire(&home.join(".mp/f"), Some(&home), WAIT).unwrap_err();
+        assert_eq!(error, PrivateFileError::Symlink { path: home.join(".mp") });
+        symlink("elsewhere", home.join("real/.f.lock")).unwrap();
+        let error = LockedFile::acquire(&home.join("real/f"), Some(&home), WAIT).unwrap_err();
+        assert_eq!(error, PrivateFileError::Symlink { path: home.join("real/.f.lock") });
+        symlink("elsewhere", home.join("real/g")).unwrap();
+        let file = LockedFile::acquire(&home.join("real/g"), Some(&home), WAIT).unwrap();
+        assert!(matches!(file.read(), Err(PrivateFileError::Symlink { .. })));
+    }
+}
