@@ -2,28 +2,18 @@
 
 use clap::Parser as _;
 use mp_proxy::{
-    cli::{
-        args::{Cli, Command, SessionCommand},
-        commands,
-    },
+    cli::{args::Cli, commands},
     sys::env::Env,
 };
 use std::{process::ExitCode, sync::Arc};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    match Cli::try_parse() {
+        Ok(cli) => commands::run(cli, Arc::new(Env::process())),
         Err(error) => {
             let _ = error.print();
             // Help and version are no error; wrong arguments exit 3 as the reference's do.
-            return ExitCode::from(if error.use_stderr() { 3 } else { 0 });
+            ExitCode::from(if error.use_stderr() { 3 } else { 0 })
         }
-    };
-    let env = Arc::new(Env::process());
-    match cli.command {
-        Command::Serve(args) => commands::serve::serve(args, env),
-        Command::Session(SessionCommand::Show(args)) => commands::session::show(args, env),
-        #[cfg(feature = "demo")]
-        Command::Demo(args) => commands::demo::demo(&args),
     }
 }

@@ -1,11 +1,36 @@
-//! One file per noun of the command line.
+//! One file per noun of the command line, and the dispatch to them.
 
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod serve;
 pub mod session;
 
-use std::io::{self, Write as _};
+use super::args::{Cli, Command, SessionCommand};
+use crate::sys::env::Env;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
+    let Cli { axes, quiet, command } = cli;
+    match command {
+        Command::Serve(mut args) => {
+            args.axes = args.axes.or(axes, &env);
+            args.log.quiet |= quiet;
+            serve::serve(*args, env)
+        }
+        Command::Session(SessionCommand::Show(mut args)) => {
+            args.axes = args.axes.or(axes, &env);
+            session::show(args, env)
+        }
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::demo(&args),
+    }
+}
 
 /// Writes data to stdout; a closed pipe is an error, not a panic.
 pub(super) fn print(text: &str) -> io::Result<()> {

@@ -1,0 +1,81 @@
+//! `--account`, `--project`, `--workspace`, `--target`, before the command or after it.
+//! Called by `commands::run`, which joins both places with the environment.
+//! Invariant: a flag beats a variable, wherever the flag stands.
+
+use crate::{
+    auth::resolve::Selection,
+    model::{
+        id::{ProjectId, WorkspaceId},
+        refusal::{Code, Refusal},
+    },
+    sys::env::{Env, MP_ACCOUNT, MP_TARGET},
+};
+use clap::Args;
+
+/// `--account`, `--project`, `--workspace`, `--target`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Axes {
+    /// Use this account [env: MP_ACCOUNT]
+    #[arg(short, long, value_name = "NAME")]
+    account: Option<String>,
+    /// Use this project
+    #[arg(short, long, value_name = "ID")]
+    project: Option<String>,
+    /// Use this workspace
+    #[arg(short, long, value_name = "ID", allow_hyphen_values = true)]
+    workspace: Option<String>,
+    /// Use this target; excludes the other three [env: MP_TARGET]
+    #[arg(short, long, value_name = "NAME")]
+    target: Option<String>,
+}
+
+impl Axes {
+    /// These flags, then those of the outer place, then the variables.
+    #[must_use]
+    pub fn or(self, outer: Self, env: &Env) -> Self {
+        let variable = |name: &str| env.get(name).map(str::to_owned);
+        Self {
+            account: self.account.or(outer.account).or_else(|| variable(MP_ACCOUNT)),
+            project: self.project.or(outer.project),
+            workspace: self.workspace.or(outer.workspace),
+            target: self.target.or(outer.target).or_else(|| variable(MP_TARGET)),
+        }
+    }
+
+    /// The selection that these flags make.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for an id that is none.
+    pub fn selection(self) -> Result<Selection, Refusal> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let project = given(self.project).map(|text| project("--project", &text)).transpose()?;
+        let workspace =
+            given(self.workspace).map(|text| workspace("--workspace", &text)).transpose()?;
+        Ok(Selection {
+            account: given(self.account),
+            project,
+            workspace,
+            target: given(self.target),
+        })
+    }
+}
+
+/// A project id from the command line.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` that names the flag and the rule.
+pub fn project(flag: &str, text: &str) -> Result<ProjectId, Refusal> {
+    ProjectId::parse(text).map_err(|rule| invalid(flag, text, &rule))
+}
+
+/// A workspace id from the command line.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` that names the flag and the rule.
+pub fn workspace(flag: &str, text: &str) -> Result<WorkspaceId, Refusal> {
+    WorkspaceId::parse(text).map_err(|rule| invalid(flag, text, &rule))
+}
+
+fn invalid(flag: &str, text: &str, rule: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(Code::InvalidArgument, format!("`{flag}` is {text:?}, it {rule}"))
+}

@@ -1,0 +1,37 @@
+//! How the log on stderr looks: arguments shared by the commands that log.
+
+use clap::{Args, ValueEnum};
+
+/// How the log on stderr looks.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// Form of the log lines
+    #[arg(long, env = "MP_PROXY_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Least severe level that is logged
+    #[arg(long, env = "MP_PROXY_LOG_LEVEL", value_enum, default_value = "info")]
+    pub log_level: LogLevel,
+    /// Log errors only
+    #[arg(long, env = "MP_PROXY_QUIET")]
+    pub quiet: bool,
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs, an object a line.
+    Json,
+}
+
+/// `--log-level`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[expect(missing_docs, reason = "each name is its own documentation")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}

@@ -1,0 +1,41 @@
+//! Arguments of `mp-proxy serve`: every flag has a variable `MP_PROXY_*`.
+//! Called by `commands/serve.rs`.
+
+use super::{Axes, Log};
+use crate::proxy::{rewrite::ClientAuthorization, upstream::Upstream};
+use clap::Args;
+use std::net::SocketAddr;
+
+/// `mp-proxy serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Address and port to listen on; port 0 takes any free one
+    #[arg(
+        long,
+        env = "MP_PROXY_LISTEN",
+        default_value = "127.0.0.1:8787",
+        value_name = "ADDR:PORT"
+    )]
+    pub listen: SocketAddr,
+    /// Send everything to this base instead of Mixpanel (plain http to loopback only)
+    #[arg(long, env = "MP_PROXY_UPSTREAM", value_name = "URL")]
+    pub upstream: Option<Upstream>,
+    /// The base session.
+    #[command(flatten)]
+    pub axes: Axes,
+    /// What happens to an Authorization that the caller sends
+    #[arg(long, env = "MP_PROXY_CLIENT_AUTHORIZATION", value_enum, default_value = "replace")]
+    pub client_authorization: ClientAuthorization,
+    /// Seconds to wait for response headers
+    #[arg(long, env = "MP_PROXY_HEADER_TIMEOUT", default_value = "510", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub header_timeout: u64,
+    /// Seconds that a body may stand still
+    #[arg(long, env = "MP_PROXY_IDLE_TIMEOUT", default_value = "300", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub idle_timeout: u64,
+    /// Seconds to wait for a connection, TLS included
+    #[arg(long, env = "MP_PROXY_CONNECT_TIMEOUT", default_value = "10", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub connect_timeout: u64,
+    /// How the log looks.
+    #[command(flatten)]
+    pub log: Log,
+}
