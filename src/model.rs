@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod id;
+pub mod me;
 pub mod origin;
 pub mod refusal;
 pub mod region;

@@ -5,5 +5,7 @@ mod account_block;
 pub mod bridge;
 pub mod config;
 pub mod headers;
+pub mod me_cache;
+pub mod me_json;
 pub mod snapshot;
 pub mod tokens;
