@@ -1,14 +1,19 @@
 //! Floor 4, the corridor that every request walks: see [`handler`].
 
 pub mod body;
+pub mod connect;
+pub mod destination;
 pub mod error;
 pub mod forward;
 pub mod guard;
 pub mod handler;
 pub mod health;
 pub mod overrides;
+pub mod pool;
 pub mod respond;
 pub mod rewrite;
 pub mod route;
 pub mod server;
+pub mod shared;
 pub mod upstream;
+pub mod worker;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What the headers of one request chose; parsed by `proxy/overrides.rs`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Switch {
     /// `X-Mp-Account`.
     pub account: Option<String>,

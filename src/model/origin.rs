@@ -16,6 +16,11 @@ pub enum Family {
     Mcp,
 }
 
+impl Family {
+    /// All families.
+    pub const ALL: [Self; 4] = [Self::App, Self::Data, Self::Ingestion, Self::Mcp];
+}
+
 /// One Mixpanel host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -28,6 +33,19 @@ impl Origin {
     #[must_use]
     pub const fn new(family: Family, region: Region) -> Self {
         Self { family, region }
+    }
+
+    /// Every host of the table, in the order of [`Self::index`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        Family::ALL
+            .into_iter()
+            .flat_map(|family| Region::ALL.into_iter().map(move |region| Self::new(family, region)))
+    }
+
+    /// The host's place in the table.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.family as usize * Region::ALL.len() + self.region as usize
     }
 
     /// The host name.
@@ -47,5 +65,18 @@ impl Origin {
             (Family::Mcp, Region::Eu) => "mcp-eu.mixpanel.com",
             (Family::Mcp, Region::In) => "mcp-in.mixpanel.com",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_is_the_place_in_the_table() {
+        for (place, origin) in Origin::all().enumerate() {
+            assert_eq!(origin.index(), place);
+        }
+        assert_eq!(Origin::all().count(), 12);
     }
 }

@@ -1,11 +1,15 @@
-//! A body passing through: chunks are handed on as they came, and a side that falls
-//! silent ends the transfer as broken. Made by `forward` for both directions.
+//! Bodies passing through: chunks are handed on as they came, and a side that falls silent
+//! ends the transfer as broken. Made by `forward` for both directions.
 //! Invariant: a body that broke is never ended cleanly.
 
-use super::error::{BoxError, Idle};
+use super::{
+    error::{BoxError, Idle},
+    pool::Lease,
+};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
+use http_body_util::{Full, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
 use std::{
     pin::Pin,
     sync::{
@@ -17,8 +21,9 @@ use std::{
 };
 use tokio::time::{Instant, Sleep};
 
-/// The body of everything that the listener answers.
-pub type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
+/// Up to this size a request body with a length is held, so that it can be sent in one write
+/// with its head, and once more if need be.
+pub const REPLAYABLE: u64 = 64 * 1024;
 
 /// Counts what an upload has moved, so that the header timer can tell waiting from sending.
 #[derive(Debug, Clone, Default)]
@@ -30,67 +35,240 @@ impl Progress {
     pub fn mark(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
-
-    fn advance(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// A body that must not fall silent for longer than `idle`.
-pub struct Passing<B> {
-    inner: B,
+#[derive(Debug)]
+pub struct Passing {
+    inner: Incoming,
     idle: Duration,
-    timer: Pin<Box<Sleep>>,
+    /// Made at the first wait: most bodies are there at once.
+    timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
-    progress: Progress,
+    progress: Option<Progress>,
 }
 
-impl<B> Passing<B> {
+impl Passing {
     /// Wraps `inner`.
     #[must_use]
-    pub fn new(inner: B, idle: Duration, progress: Progress) -> Self {
-        Self { inner, idle, timer: Box::pin(tokio::time::sleep(idle)), waiting: false, progress }
+    pub const fn new(inner: Incoming, idle: Duration, progress: Option<Progress>) -> Self {
+        Self { inner, idle, timer: None, waiting: false, progress }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+            self.waiting = false;
+            if let Some(progress) = &self.progress {
+                progress.0.fetch_add(1, Ordering::Relaxed);
+            }
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.idle)));
+        if !self.waiting {
+            // The clock runs only while the other side owes bytes, not while back-pressure holds us.
+            self.waiting = true;
+            timer.as_mut().reset(Instant::now() + self.idle);
+        }
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Some(Err(Idle.into())))
     }
 }
 
-impl<B> Body for Passing<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
+/// The body of a request on its way to the upstream.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// All of it; can be sent again.
+    Whole(Bytes),
+    /// What was read so far, and the rest as it comes.
+    Streaming {
+        /// Goes first.
+        first: Bytes,
+        /// Then this.
+        rest: Passing,
+    },
+}
+
+impl RequestBody {
+    /// Takes what has already arrived of a small body; a larger one, or one without a length,
+    /// streams from its first byte.
+    pub async fn begin(
+        inner: Incoming,
+        idle: Duration,
+        progress: Progress,
+    ) -> Result<Self, BoxError> {
+        if inner.is_end_stream() {
+            return Ok(Self::Whole(Bytes::new()));
+        }
+        let exact = inner.size_hint().exact().filter(|length| *length <= REPLAYABLE);
+        let mut rest = Passing::new(inner, idle, Some(progress));
+        let Some(length) = exact else {
+            return Ok(Self::Streaming { first: Bytes::new(), rest });
+        };
+        let mut parts: Vec<Bytes> = Vec::new();
+        let mut have = 0;
+        while have < length {
+            match arrived(&mut rest).await {
+                Some(Some(frame)) => {
+                    if let Ok(data) = frame?.into_data() {
+                        have += data.len() as u64;
+                        parts.push(data);
+                    }
+                }
+                // An end before its length is the sender's fault, which hyper reports.
+                Some(None) | None => break,
+            }
+        }
+        let first = match parts.len() {
+            1 => parts.swap_remove(0),
+            _ => parts.concat().into(),
+        };
+        Ok(if have == length { Self::Whole(first) } else { Self::Streaming { first, rest } })
+    }
+
+    /// The same body once more, if it is still there.
+    #[must_use]
+    pub fn again(&self) -> Option<Self> {
+        match self {
+            Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
+            Self::Streaming { .. } => None,
+        }
+    }
+}
+
+/// The next frame, if it is there or comes as soon as the connection was asked for it.
+async fn arrived(body: &mut Passing) -> Option<Option<Result<Frame<Bytes>, BoxError>>> {
+    let mut asked = false;
+    std::future::poll_fn(|cx| match body.poll(cx) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending if asked => Poll::Ready(None),
+        Poll::Pending => {
+            asked = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
-            this.waiting = false;
-            this.progress.advance();
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        if !this.waiting {
-            // The clock runs only while the other side owes bytes, not while back-pressure holds us.
-            this.waiting = true;
-            this.timer.as_mut().reset(Instant::now() + this.idle);
-        }
-        ready!(this.timer.as_mut().poll(cx));
-        Poll::Ready(Some(Err(Idle.into())))
+        let bytes = match self.get_mut() {
+            Self::Whole(bytes) => bytes,
+            Self::Streaming { first, rest } if first.is_empty() => return rest.poll(cx),
+            Self::Streaming { first, .. } => first,
+        };
+        let bytes = std::mem::take(bytes);
+        Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Streaming { first, rest } => first.is_empty() && rest.inner.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streaming { first, rest } => {
+                let mut hint = rest.inner.size_hint();
+                let first = first.len() as u64;
+                if let Some(upper) = hint.upper() {
+                    hint.set_upper(upper + first);
+                }
+                hint.set_lower(hint.lower() + first);
+                hint
+            }
+        }
+    }
+}
+
+/// The body of everything that the listener answers.
+#[derive(Debug)]
+pub enum ResponseBody {
+    /// An answer of our own.
+    Whole(Full<Bytes>),
+    /// The upstream's, and the connection that it comes over.
+    Upstream {
+        /// The bytes.
+        body: Passing,
+        /// Given back at the end of the body.
+        lease: Option<Lease>,
+    },
+    /// Anything else that streams.
+    Boxed(UnsyncBoxBody<Bytes, BoxError>),
+}
+
+impl ResponseBody {
+    /// The upstream's body; its connection is free at the end of it.
+    #[must_use]
+    pub fn upstream(inner: Incoming, idle: Duration, lease: Lease) -> Self {
+        if inner.is_end_stream() {
+            lease.give_back();
+            return full(Bytes::new());
+        }
+        Self::Upstream { body: Passing::new(inner, idle, None), lease: Some(lease) }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|never: std::convert::Infallible| match never {}),
+            Self::Boxed(body) => Pin::new(body).poll_frame(cx),
+            Self::Upstream { body, lease } => {
+                let frame = ready!(body.poll(cx));
+                let ended = match &frame {
+                    None => true,
+                    Some(Ok(_)) => body.inner.is_end_stream(),
+                    Some(Err(_)) => {
+                        // The connection is in an unknown state: it is dropped, not reused.
+                        drop(lease.take());
+                        false
+                    }
+                };
+                if ended && let Some(lease) = lease.take() {
+                    lease.give_back();
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Boxed(body) => body.is_end_stream(),
+            Self::Upstream { body, .. } => body.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Boxed(body) => body.size_hint(),
+            Self::Upstream { body, .. } => body.inner.size_hint(),
+        }
     }
 }
 
 /// A whole answer of our own.
 #[must_use]
 pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
-    http_body_util::Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    ResponseBody::Whole(Full::new(bytes.into()))
 }

@@ -11,9 +11,15 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 #[error("no bytes moved for the idle time")]
 pub struct Idle;
 
+/// No connection came to be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConnectFailed(#[source] pub BoxError);
+
 /// Reads off an error of the upstream client what a person can do about it.
 #[must_use]
-pub fn upstream_failure(host: &str, error: &(dyn StdError + 'static), connecting: bool) -> Refusal {
+pub fn upstream_failure(host: &str, error: &(dyn StdError + 'static)) -> Refusal {
+    let connecting = error.is::<ConnectFailed>();
     if let Some(tls) = find::<rustls::Error>(error) {
         return Refusal::new(
             Code::UpstreamTls,

@@ -1,20 +1,18 @@
-//! The pooled client towards Mixpanel. Called by `handler` with a finished request.
-//! Invariant: no redirect is followed, no body is buffered or changed.
+//! One exchange with the upstream over this worker's pool. Called by `handler` with a
+//! finished request.
+//! Invariant: no redirect is followed, no body is changed, and a request is sent a second time
+//! only where RFC 9110 §9.2.2 allows it.
 
 use super::{
-    body::{Passing, Progress, ResponseBody},
-    error::{silent, upstream_failure},
+    body::{Progress, RequestBody, ResponseBody},
+    destination::Destination,
+    error::{ConnectFailed, silent, upstream_failure},
+    pool::{Lease, Origin, Pool},
 };
 use crate::model::refusal::{Code, Refusal};
-use http::{Request, Response, StatusCode, Uri, header};
-use http_body_util::BodyExt as _;
+use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
-use std::{io, pin::Pin, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// How long to wait for what. There is no total time: exports may run for hours.
 #[derive(Debug, Clone, Copy)]
@@ -27,107 +25,99 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
-/// The client with its pool.
-#[derive(Clone)]
-pub struct Forwarder {
-    client: Client<ConnectWithin, Passing<Incoming>>,
-    timeouts: Timeouts,
+/// Whether a request may be sent twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It is idempotent (RFC 9110 §9.2.2) and costs nobody anything.
+    Allowed,
+    /// Only if it is certain that nothing of it was sent.
+    Unsent,
 }
 
-impl Forwarder {
-    /// Reads the root certificates (platform, or `SSL_CERT_FILE`) once.
-    ///
-    /// # Errors
-    /// No root certificate could be read.
-    pub fn new(timeouts: Timeouts) -> io::Result<Self> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new()
-            .with_native_roots()?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        let connector = ConnectWithin { inner: https, limit: timeouts.connect };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .build(connector);
-        Ok(Self { client, timeouts })
-    }
-
-    /// Sends the request and answers with the upstream's response, its body streaming.
-    ///
-    /// # Errors
-    /// Unreachable, bad certificate, broken or silent upstream.
-    pub async fn send(
-        &self,
-        request: Request<Incoming>,
-        host: &str,
-    ) -> Result<Response<ResponseBody>, Refusal> {
-        let progress = Progress::default();
-        let request = request.map(|body| Passing::new(body, self.timeouts.idle, progress.clone()));
-        let mut answer = self.client.request(request);
-        let mut mark = progress.mark();
-        let response = loop {
-            match tokio::time::timeout(self.timeouts.header, &mut answer).await {
-                Ok(Ok(response)) => break response,
-                Ok(Err(error)) => return Err(upstream_failure(host, &error, error.is_connect())),
-                // The upload is still moving: it is not the upstream that is late.
-                Err(_) if progress.mark() != mark => mark = progress.mark(),
-                Err(_) => return Err(silent(host)),
-            }
-        };
-        self.check(&response, host)?;
-        Ok(response
-            .map(|body| Passing::new(body, self.timeouts.idle, Progress::default()).boxed_unsync()))
-    }
-
-    /// What hyper leaves to us: an unasked 101, and codings that cannot be passed on.
-    fn check(&self, response: &Response<Incoming>, host: &str) -> Result<(), Refusal> {
-        let odd = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"chunked");
-        let codings = response.headers().get_all(header::TRANSFER_ENCODING);
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS || codings.iter().any(odd) {
-            return Err(Refusal::new(
-                Code::UpstreamBroken,
-                format!("`{host}` answered with an upgrade or an unknown transfer coding"),
-            )
-            .hint("check what stands between this machine and Mixpanel"));
+/// Sends the request and answers with the upstream's response, its body streaming.
+///
+/// # Errors
+/// Unreachable, bad certificate, broken or silent upstream.
+pub async fn send(
+    pool: &Arc<Pool>,
+    timeouts: &Timeouts,
+    destination: &Destination,
+    request: Request<RequestBody>,
+    progress: &Progress,
+    repeat: Repeat,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let host = destination.host;
+    let unreachable = |error| upstream_failure(host, &ConnectFailed(error));
+    let mut lease = pool.lease(destination).await.map_err(unreachable)?;
+    let spare = match (repeat, lease.origin()) {
+        (Repeat::Allowed, Origin::Stale) => again(&request),
+        _ => None,
+    };
+    let answer = match exchange(&mut lease, request, timeouts, progress, host).await? {
+        Ok(answer) => answer,
+        Err(Failed { error, unsent }) => {
+            let second = unsent.or(spare).filter(|_| lease.origin() != Origin::Fresh);
+            let Some(request) = second else { return Err(upstream_failure(host, &error)) };
+            lease = pool.fresh(destination).await.map_err(unreachable)?;
+            exchange(&mut lease, request, timeouts, progress, host)
+                .await?
+                .map_err(|failed| upstream_failure(host, &failed.error))?
         }
-        Ok(())
-    }
+    };
+    check(&answer, host)?;
+    Ok(answer.map(|body| ResponseBody::upstream(body, timeouts.idle, lease)))
 }
 
-/// A connector with one limit over TCP and TLS together.
-#[derive(Clone)]
-struct ConnectWithin {
-    inner: HttpsConnector<HttpConnector>,
-    limit: Duration,
+/// A request that got no answer.
+struct Failed {
+    error: hyper::Error,
+    /// The request itself, if nothing of it went out.
+    unsent: Option<Request<RequestBody>>,
 }
 
-type Connected = <HttpsConnector<HttpConnector> as tower_service::Service<Uri>>::Response;
-type ConnectError = Box<dyn std::error::Error + Send + Sync>;
-
-impl tower_service::Service<Uri> for ConnectWithin {
-    type Response = Connected;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Connected, ConnectError>> + Send>>;
-
-    fn poll_ready(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), ConnectError>> {
-        tower_service::Service::poll_ready(&mut self.inner, cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = tower_service::Service::call(&mut self.inner, uri);
-        let limit = self.limit;
-        Box::pin(async move {
-            match tokio::time::timeout(limit, connecting).await {
-                Ok(connected) => connected,
-                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+async fn exchange(
+    lease: &mut Lease,
+    request: Request<RequestBody>,
+    timeouts: &Timeouts,
+    progress: &Progress,
+    host: &str,
+) -> Result<Result<Response<Incoming>, Failed>, Refusal> {
+    let mut answer = std::pin::pin!(lease.sender().try_send_request(request));
+    let mut mark = progress.mark();
+    loop {
+        match tokio::time::timeout(timeouts.header, &mut answer).await {
+            Ok(Ok(answer)) => return Ok(Ok(answer)),
+            Ok(Err(mut failed)) => {
+                let unsent = failed.take_message();
+                return Ok(Err(Failed { error: failed.into_error(), unsent }));
             }
-        })
+            // The upload is still moving: it is not the upstream that is late.
+            Err(_) if progress.mark() != mark => mark = progress.mark(),
+            Err(_) => return Err(silent(host)),
+        }
     }
+}
+
+/// A copy of the request, if its body is still whole.
+fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let body = request.body().again()?;
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// What hyper leaves to us: an unasked 101, and codings that cannot be passed on.
+fn check(answer: &Response<Incoming>, host: &str) -> Result<(), Refusal> {
+    let odd = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let codings = answer.headers().get_all(header::TRANSFER_ENCODING);
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS || codings.iter().any(odd) {
+        return Err(Refusal::new(
+            Code::UpstreamBroken,
+            format!("`{host}` answered with an upgrade or an unknown transfer coding"),
+        )
+        .hint("check what stands between this machine and Mixpanel"));
+    }
+    Ok(())
 }

@@ -3,88 +3,49 @@
 //! in one place, and logged there once.
 
 use super::{
-    body::ResponseBody,
-    forward::Forwarder,
+    body::{Progress, RequestBody, ResponseBody},
+    destination::Destination,
+    forward::{self, Repeat},
     guard, health, overrides,
     respond::{self, Named},
-    rewrite::{self, ClientAuthorization},
-    route,
-    upstream::Upstream,
+    rewrite,
+    route::{self, Route},
+    worker::Worker,
 };
 use crate::{
-    auth::{credential, resolve::Selection, switch::switch},
+    auth::{credential, ready::ReadySession, switch::Switch},
     model::{
-        origin::Origin,
+        origin::{Family, Origin},
         refusal::{Code, Refusal},
-        session::Session,
     },
-    store::snapshot::{Snapshot, SnapshotStore},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header, uri};
+use http::{HeaderMap, Method, Request, Response, Uri, header, uri};
 use hyper::body::Incoming;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
-/// Everything that requests share.
-pub struct Proxy {
-    pub(super) snapshots: SnapshotStore,
-    pub(super) base: Selection,
-    pub(super) forwarder: Forwarder,
-    pub(super) upstream: Option<Upstream>,
-    pub(super) client_authorization: ClientAuthorization,
-    pub(super) port: u16,
-    pub(super) draining: AtomicBool,
-}
-
-impl Proxy {
-    /// The files and the environment as they are now.
-    #[must_use]
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshots.current()
-    }
-
-    /// What the flags of the running proxy chose.
-    #[must_use]
-    pub const fn base(&self) -> &Selection {
-        &self.base
-    }
-
-    /// Whether shutdown has begun.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
+impl Worker {
     /// Answers one request, and logs it in one line.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let started = Instant::now();
         let method = request.method().clone();
         // SECURITY: the query can hold values of users; only the path is logged.
-        let path = request.uri().path().to_owned();
+        let target = request.uri().clone();
         let named = if request.headers().keys().any(overrides::is_ours) {
             Named::ByRequest
         } else {
             Named::Base
         };
-        let outcome = self.walk(request).await;
-        let ms = started.elapsed().as_millis();
+        let outcome = self.walk(request, named).await;
+        let (path, ms) = (target.path(), started.elapsed().as_millis());
         match outcome {
-            Ok(response) => {
+            Ok((response, session)) => {
                 let status = response.status().as_u16();
-                let who = response
-                    .headers()
-                    .get(RESOLVED)
-                    .and_then(|value| value.to_str().ok())
-                    .unwrap_or("-");
-                if health::is_own(&path) {
-                    tracing::debug!(%method, path, status, ms, "answered");
-                } else {
-                    tracing::info!(%method, path, status, ms, who, "forwarded");
+                match session {
+                    Some(ready) => {
+                        let who = ready.resolved.to_str().unwrap_or("-");
+                        tracing::info!(%method, path, status, ms, who, "forwarded");
+                    }
+                    None => tracing::debug!(%method, path, status, ms, "answered"),
                 }
                 response
             }
@@ -97,92 +58,92 @@ impl Proxy {
         }
     }
 
-    async fn walk(&self, request: Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
+    async fn walk(&self, request: Request<Incoming>, named: Named) -> Result<Answer, Refusal> {
+        let proxy = &*self.proxy;
         let (mut parts, body) = request.into_parts();
         // First of all: nothing is done for a caller who may be a web page.
-        guard::admit(&parts, self.port)?;
+        guard::admit(&parts, proxy.port)?;
         if health::is_own(parts.uri.path()) {
-            return Ok(health::answer(self, &parts));
+            return Ok((health::answer(proxy, &parts), None));
         }
         if parts.method == Method::OPTIONS {
-            return Ok(respond::options());
+            return Ok((respond::options(), None));
         }
         guard::no_loop(&parts.headers)?;
         // Who: one snapshot for the whole request, so that it never sees half of two.
-        let wanted = overrides::parse(&parts.headers)?;
-        let snapshot = self.snapshot();
+        let wanted = match named {
+            Named::ByRequest => overrides::parse(&parts.headers)?,
+            Named::Base => Switch::default(),
+        };
         // Where: an unroutable path is refused before a secret is read.
         let route = route::find(parts.uri.path())?;
-        let session = switch(&snapshot, &self.base, &wanted)?;
-        let target = rewrite::path_and_query(&parts.uri, route, &session, &wanted)?;
-        let origin = Origin::new(route.family, session.account.region);
+        let (snapshot, ready) = self.session(&wanted)?;
+        let target = rewrite::path_and_query(&parts.uri, route, &ready, &wanted)?;
+        let destination =
+            proxy.destinations.get(Origin::new(route.family, ready.session.account.region));
         // What proves it: the last step that can refuse, since a token may have to be read.
-        let authorization = route
-            .scheme
-            .map(|scheme| credential::authorize(&session, scheme, &snapshot.env))
-            .transpose()?;
+        let authorization = match route.scheme {
+            None => None,
+            Some(scheme) => Some(match ready.lasting(scheme) {
+                Some(lasting) => lasting?,
+                None => credential::authorize(&ready.session, scheme, &snapshot.env)?,
+            }),
+        };
         rewrite::request_headers(
             &mut parts.headers,
-            &session,
+            &ready.session,
             authorization.as_ref(),
-            self.client_authorization,
+            proxy.client_authorization,
         )?;
-        parts.uri = self.address(origin, target, &mut parts.headers)?;
+        address(destination, target, &mut parts.uri, &mut parts.headers);
         parts.version = http::Version::HTTP_11;
+        let progress = Progress::default();
+        let repeat = repeat(&parts.method, route);
+        let body = RequestBody::begin(body, proxy.timeouts.idle, progress.clone())
+            .await
+            .map_err(|error| broken_upload(&error))?;
+        let request = Request::from_parts(parts, body);
         let mut response =
-            self.forwarder.send(Request::from_parts(parts, body), origin.host()).await?;
+            forward::send(&self.pool, &proxy.timeouts, destination, request, &progress, repeat)
+                .await?;
         rewrite::response_headers(response.headers_mut());
-        say_who(response.headers_mut(), &session);
-        Ok(response)
-    }
-
-    /// The address to dial: the host of the table, or the stand-in for all of them.
-    fn address(
-        &self,
-        origin: Origin,
-        target: String,
-        headers: &mut HeaderMap,
-    ) -> Result<Uri, Refusal> {
-        let (scheme, authority) = match &self.upstream {
-            Some(upstream) => {
-                let value = HeaderValue::try_from(format!("https://{}", origin.host()))
-                    .map_err(|_| unaddressable())?;
-                headers.insert("x-mp-proxy-origin", value);
-                (upstream.scheme.clone(), upstream.authority.clone())
-            }
-            None => (uri::Scheme::HTTPS, uri::Authority::from_static(origin.host())),
-        };
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| unaddressable())?;
-        headers.insert(header::HOST, host);
-        Uri::builder()
-            .scheme(scheme)
-            .authority(authority)
-            .path_and_query(target)
-            .build()
-            .map_err(|_| unaddressable())
+        response.headers_mut().insert(RESOLVED, ready.resolved.clone());
+        for variable in &ready.session.overruled {
+            tracing::warn!(variable, "the environment overruled a header of the request");
+        }
+        Ok((response, Some(ready)))
     }
 }
 
-fn unaddressable() -> Refusal {
-    Refusal::new(Code::BadRequest, "the request target is too long or malformed")
-        .hint("shorten the query or send it as a body")
+/// The answer, and as whom the request went if it went anywhere.
+type Answer = (Response<ResponseBody>, Option<Arc<ReadySession>>);
+
+const RESOLVED: header::HeaderName = header::HeaderName::from_static("x-mp-resolved");
+
+/// Points the request at the host of the table, or at the stand-in for all of them.
+fn address(
+    destination: &Destination,
+    target: uri::PathAndQuery,
+    uri: &mut Uri,
+    headers: &mut HeaderMap,
+) {
+    *uri = Uri::from(target);
+    headers.insert(header::HOST, destination.host_header.clone());
+    if let Some(origin) = &destination.origin_header {
+        headers.insert(header::HeaderName::from_static("x-mp-proxy-origin"), origin.clone());
+    }
 }
 
-const RESOLVED: &str = "x-mp-resolved";
+/// RFC 9110 §9.2.2; but an export that is started twice is counted twice (60 an hour).
+fn repeat(method: &Method, route: &Route) -> Repeat {
+    if method.is_idempotent() && route.family != Family::Data {
+        Repeat::Allowed
+    } else {
+        Repeat::Unsent
+    }
+}
 
-/// Tells the caller as whom the request went, and what the environment overruled.
-fn say_who(headers: &mut HeaderMap, session: &Session) {
-    let mut text = format!("account={}; project={}", session.account.name, session.project);
-    if let Some(workspace) = session.workspace {
-        text.push_str(&format!("; workspace={workspace}"));
-    }
-    text.push_str(&format!("; region={}", session.account.region));
-    if !session.overruled.is_empty() {
-        let names = session.overruled.join(" ");
-        tracing::warn!(overruled_by = names, "the environment overruled a header of the request");
-        text.push_str(&format!("; overruled-by={}", session.overruled.join(",")));
-    }
-    if let Ok(value) = HeaderValue::try_from(text) {
-        headers.insert(RESOLVED, value);
-    }
+fn broken_upload(error: &super::error::BoxError) -> Refusal {
+    Refusal::new(Code::BadRequest, format!("the request body broke off: {error}"))
+        .hint("send the whole body, as long as `Content-Length` says")
 }

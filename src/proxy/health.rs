@@ -3,9 +3,9 @@
 
 use super::{
     body::ResponseBody,
-    handler::Proxy,
     overrides,
     respond::{Named, json_answer, refuse},
+    shared::Proxy,
 };
 use crate::{
     auth::{describe::session_json, resolve::resolve, switch::switch},

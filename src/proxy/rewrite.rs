@@ -7,13 +7,15 @@ use super::{
     route::{Inject, Route},
 };
 use crate::{
-    auth::{credential::Authorization, switch::Switch},
+    auth::{credential::Authorization, ready::ReadySession, switch::Switch},
     model::{
         refusal::{Code, Refusal},
         session::Session,
     },
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
+use std::borrow::Cow;
 
 /// Our name in `Via`.
 pub const PSEUDONYM: &str = "mp-proxy";
@@ -27,56 +29,67 @@ const VIA: HeaderValue = HeaderValue::from_static("1.1 mp-proxy");
 pub fn path_and_query(
     uri: &Uri,
     route: &Route,
-    session: &Session,
+    ready: &ReadySession,
     switch: &Switch,
-) -> Result<String, Refusal> {
-    let path = uri.path();
+) -> Result<PathAndQuery, Refusal> {
     let query = uri.query();
-    let projects = parameter(query, "project_id");
-    let workspaces = parameter(query, "workspace_id");
-    let in_path = |axis| path_id(path, axis);
     if let Some(project) = &switch.project {
-        agree(
-            "X-Mp-Project",
-            project.as_str(),
-            projects.iter().cloned().chain(in_path("projects")),
-        )?;
+        let in_path = path_id(uri.path(), "projects");
+        agree("X-Mp-Project", project.as_str(), parameter(query, "project_id").chain(in_path))?;
     }
     if let Some(workspace) = &switch.workspace {
-        let text = workspace.to_string();
-        agree("X-Mp-Workspace", &text, workspaces.iter().cloned().chain(in_path("workspaces")))?;
+        let in_path = path_id(uri.path(), "workspaces");
+        let given = parameter(query, "workspace_id").chain(in_path);
+        agree("X-Mp-Workspace", &workspace.to_string(), given)?;
     }
-    let mut out = String::with_capacity(path.len() + query.map_or(0, str::len) + 48);
-    out.push_str(path);
-    if let Some(query) = query {
-        out.push('?');
-        out.push_str(query);
+    let mut missing = [None, None];
+    if route.inject != Inject::Nothing {
+        let mut projects = parameter(query, "project_id").peekable();
+        if projects.peek().is_none() {
+            missing[0] = Some(ready.project_parameter.as_str());
+        }
+        // A workspace belongs to one project: it goes only where that project is the one in effect.
+        if route.inject == Inject::ProjectAndWorkspace
+            && projects.all(|project| project == ready.session.project.as_str())
+            && parameter(query, "workspace_id").next().is_none()
+        {
+            missing[1] = ready.workspace_parameter.as_deref();
+        }
     }
-    let mut append = |name: &str, value: &str| {
-        let glue = match query {
-            None if !out.contains('?') => "?",
-            _ if out.ends_with(['?', '&']) => "",
-            _ => "&",
-        };
-        out.push_str(glue);
-        out.push_str(name);
-        out.push('=');
-        out.push_str(value);
-    };
-    if route.inject != Inject::Nothing && projects.is_empty() {
-        append("project_id", session.project.as_str());
-    }
-    // A workspace belongs to one project: it goes only where that project is the one in effect.
-    let same_project = projects.iter().all(|project| project == session.project.as_str());
-    if let (Inject::ProjectAndWorkspace, Some(workspace), true, true) =
-        (route.inject, session.workspace, workspaces.is_empty(), same_project)
-    {
-        append("workspace_id", &workspace.to_string());
-    }
-    Ok(out)
+    append(uri, missing)
 }
 
-fn agree(name: &str, value: &str, others: impl Iterator<Item = String>) -> Result<(), Refusal> {
+/// The caller's bytes, untouched, and behind them the parameters.
+fn append(uri: &Uri, parameters: [Option<&str>; 2]) -> Result<PathAndQuery, Refusal> {
+    let malformed = || {
+        Refusal::new(Code::BadRequest, "the request target is too long or malformed")
+            .hint("shorten the query or send it as a body")
+    };
+    let given = uri.path_and_query().ok_or_else(malformed)?;
+    if parameters == [None, None] {
+        return Ok(given.clone());
+    }
+    let room = parameters.iter().flatten().map(|parameter| parameter.len() + 1).sum::<usize>();
+    let mut out = String::with_capacity(given.as_str().len() + room);
+    out.push_str(given.as_str());
+    let mut glue = match given.query() {
+        None => "?",
+        Some(query) if query.is_empty() || query.ends_with('&') => "",
+        Some(_) => "&",
+    };
+    for parameter in parameters.into_iter().flatten() {
+        out.push_str(glue);
+        out.push_str(parameter);
+        glue = "&";
+    }
+    PathAndQuery::from_maybe_shared(Bytes::from(out)).map_err(|_| malformed())
+}
+
+fn agree<'a>(
+    name: &str,
+    value: &str,
+    others: impl Iterator<Item = Cow<'a, str>>,
+) -> Result<(), Refusal> {
     for other in others {
         if other != value {
             return Err(Refusal::new(
@@ -90,26 +103,33 @@ fn agree(name: &str, value: &str, others: impl Iterator<Item = String>) -> Resul
 }
 
 /// Every value of a query parameter, percent-decoded, so that no spelling hides one.
-fn parameter(query: Option<&str>, name: &str) -> Vec<String> {
+fn parameter<'a>(query: Option<&'a str>, name: &'static str) -> impl Iterator<Item = Cow<'a, str>> {
     query
         .into_iter()
         .flat_map(|query| query.split('&'))
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .filter(|(key, _)| decode(key) == name)
+        .filter(move |(key, _)| *key == name || (is_encoded(key) && decode(key) == name))
         .map(|(_, value)| decode(value))
-        .collect()
 }
 
 /// The id that follows `projects` or `workspaces` in an application path.
-fn path_id(path: &str, axis: &str) -> Option<String> {
+fn path_id<'a>(path: &'a str, axis: &str) -> Option<Cow<'a, str>> {
     let rest = path.strip_prefix("/api/app/")?;
     let mut segments = rest.split('/').map(decode);
     segments.by_ref().find(|segment| segment == axis)?;
     segments.next().filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn decode(text: &str) -> String {
-    percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+fn is_encoded(text: &str) -> bool {
+    text.bytes().any(|byte| byte == b'%' || byte == b'+')
+}
+
+fn decode(text: &str) -> Cow<'_, str> {
+    if !is_encoded(text) {
+        return Cow::Borrowed(text);
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
 /// What happens to an `Authorization` that the caller sent.

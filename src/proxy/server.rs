@@ -1,30 +1,39 @@
-//! The listener: accepts connections, serves HTTP/1.1, drains on shutdown.
-//! Called by `cli` and by `demo`. Invariant: a running request is given nine seconds to
-//! finish when a shutdown begins.
+//! The listener: accepts connections, hands each to the thread with the fewest, drains on
+//! shutdown. Called by `cli` and by `demo`.
+//! Invariants: a connection stays on its thread for life; a running request is given nine
+//! seconds to finish when a shutdown begins.
+//!
+//! One thread accepts and each core serves, with a single-threaded runtime: no task moves, no
+//! lock is shared. Sockets are counted out rather than hashed by the kernel (`SO_REUSEPORT`),
+//! since an uneven share of the connections is what the slowest requests are made of.
 
 use super::{
-    forward::{Forwarder, Timeouts},
-    handler::Proxy,
-    rewrite::ClientAuthorization,
-    upstream::Upstream,
+    connect::Connector, destination::Destinations, forward::Timeouts, rewrite::ClientAuthorization,
+    shared::Proxy, upstream::Upstream, worker::Worker,
 };
 use crate::{auth::resolve::Selection, store::snapshot::SnapshotStore, sys::env::Env};
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
 };
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
+    net::{self, SocketAddr},
+    num::NonZeroUsize,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread::{self, JoinHandle},
     time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::{self, Handle},
+    sync::oneshot,
+};
 
 /// Docker kills after ten seconds.
 const DRAIN: Duration = Duration::from_secs(9);
@@ -44,6 +53,8 @@ pub struct Options {
     pub client_authorization: ClientAuthorization,
     /// How long to wait for what.
     pub timeouts: Timeouts,
+    /// How many threads serve; as many as there are cores if not given.
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// Why a proxy cannot start.
@@ -63,13 +74,21 @@ pub enum StartError {
     /// Off loopback every neighbour could use the credentials.
     #[error("`{0}` is not a loopback address and callers cannot be authenticated")]
     NotLoopback(SocketAddr),
+    /// The upstream's host is no name.
+    #[error(transparent)]
+    Upstream(#[from] super::destination::BadHost),
+    /// No thread could be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
 }
 
 /// A bound, not yet serving proxy.
 pub struct Server {
-    listener: TcpListener,
+    listener: net::TcpListener,
     address: SocketAddr,
     proxy: Arc<Proxy>,
+    connector: Connector,
+    threads: NonZeroUsize,
 }
 
 impl Server {
@@ -77,23 +96,28 @@ impl Server {
     ///
     /// # Errors
     /// The address is taken, not loopback, or no root certificate can be read.
-    pub async fn bind(options: Options, env: Arc<Env>) -> Result<Self, StartError> {
+    pub fn bind(options: Options, env: Arc<Env>) -> Result<Self, StartError> {
         if !options.listen.ip().is_loopback() {
             return Err(StartError::NotLoopback(options.listen));
         }
         let listen = |source| StartError::Listen { address: options.listen, source };
-        let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
+        let connector =
+            Connector::new(&env, options.timeouts.connect).map_err(StartError::Roots)?;
+        let listener = net::TcpListener::bind(options.listen).map_err(listen)?;
+        listener.set_nonblocking(true).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let proxy = Proxy {
             snapshots: SnapshotStore::new(env),
             base: options.base,
-            forwarder: Forwarder::new(options.timeouts).map_err(StartError::Roots)?,
-            upstream: options.upstream,
+            destinations: Destinations::new(options.upstream.as_ref())?,
+            timeouts: options.timeouts,
             client_authorization: options.client_authorization,
             port: address.port(),
             draining: AtomicBool::new(false),
         };
-        Ok(Self { listener, address, proxy: Arc::new(proxy) })
+        let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = options.threads.unwrap_or(cores);
+        Ok(Self { listener, address, proxy: Arc::new(proxy), connector, threads })
     }
 
     /// The bound address.
@@ -109,41 +133,22 @@ impl Server {
     }
 
     /// Serves until `shutdown` is done, then lets running requests finish.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// No thread could be started.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+        let threads = (0..self.threads.get())
+            .map(|number| Thread::start(number, &self.proxy, &self.connector))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StartError::Thread)?;
+        let listener = TcpListener::from_std(self.listener).map_err(StartError::Thread)?;
         let graceful = GracefulShutdown::new();
-        let mut shutdown = std::pin::pin!(shutdown);
-        loop {
-            let stream = tokio::select! {
-                () = &mut shutdown => break,
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        // Out of descriptors, or a connection that died in the queue: both pass.
-                        tracing::warn!(%error, "accepting a connection failed");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                },
-            };
-            let _ = stream.set_nodelay(true);
-            let proxy = Arc::clone(&self.proxy);
-            let service = service_fn(move |request| {
-                let proxy = Arc::clone(&proxy);
-                async move { Ok::<_, Infallible>(proxy.handle(request).await) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIME)
-                .serve_connection(TokioIo::new(stream), service);
-            let watched = graceful.watch(connection);
-            tokio::spawn(async move {
-                if let Err(error) = watched.await {
-                    tracing::debug!(%error, "connection ended");
-                }
-            });
+        tokio::select! {
+            () = shutdown => {}
+            () = accept(&listener, &threads, &graceful) => {}
         }
         self.proxy.draining.store(true, Ordering::Relaxed);
-        drop(self.listener);
+        drop(listener);
         tracing::info!("shutting down, running requests may finish");
         if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
             tracing::warn!(
@@ -151,5 +156,106 @@ impl Server {
                 "requests were still running and are cut off"
             );
         }
+        for thread in threads {
+            thread.stop().await;
+        }
+        Ok(())
     }
+}
+
+/// Accepts for ever.
+async fn accept(listener: &TcpListener, threads: &[Thread], graceful: &GracefulShutdown) {
+    loop {
+        match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
+            Ok(stream) => {
+                let least = threads.iter().min_by_key(|thread| thread.load.load(Ordering::Relaxed));
+                if let Some(thread) = least {
+                    thread.serve(stream, graceful.watcher());
+                }
+            }
+            Err(error) => {
+                // Out of descriptors, or a connection that died in the queue: both pass.
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// One serving thread, seen from the accepting one.
+struct Thread {
+    handle: Handle,
+    worker: Arc<Worker>,
+    load: Arc<AtomicUsize>,
+    end: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Thread {
+    fn start(number: usize, proxy: &Arc<Proxy>, connector: &Connector) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let worker = Arc::new(Worker::new(Arc::clone(proxy), connector.clone()));
+        let (end, ended) = oneshot::channel::<()>();
+        let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            // Ends when told to, or when the server is dropped.
+            let _ = runtime.block_on(ended);
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { handle, worker, load: Arc::new(AtomicUsize::new(0)), end, thread })
+    }
+
+    fn serve(&self, stream: net::TcpStream, watcher: Watcher) {
+        let worker = Arc::clone(&self.worker);
+        let load = Counted::new(&self.load);
+        self.handle.spawn(async move {
+            let _load = load;
+            if let Err(error) = serve(worker, stream, watcher).await {
+                tracing::debug!(%error, "connection ended");
+            }
+        });
+    }
+
+    /// Ends the thread, and what still runs on it.
+    async fn stop(self) {
+        let _ = self.end.send(());
+        let thread = self.thread;
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+}
+
+/// One connection more, for as long as this lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves one connection to its end.
+async fn serve(
+    worker: Arc<Worker>,
+    stream: net::TcpStream,
+    watcher: Watcher,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::from_std(stream)?;
+    stream.set_nodelay(true)?;
+    let service = service_fn(move |request| {
+        let worker = Arc::clone(&worker);
+        async move { Ok::<_, Infallible>(worker.handle(request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(stream), service);
+    watcher.watch(connection).await?;
+    Ok(())
 }

@@ -35,6 +35,9 @@ pub struct Serve {
     /// Seconds to wait for a connection, TLS included
     #[arg(long, env = "MP_PROXY_CONNECT_TIMEOUT", default_value = "10", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub connect_timeout: u64,
+    /// Threads that serve requests; as many as there are cores if not given
+    #[arg(long, env = "MP_PROXY_THREADS", value_name = "COUNT")]
+    pub threads: Option<std::num::NonZeroUsize>,
     /// How the log looks.
     #[command(flatten)]
     pub log: Log,

@@ -55,10 +55,10 @@ async fn run(once: bool) -> Result<(), Refusal> {
             header: Duration::from_secs(60),
             idle: Duration::from_secs(60),
         },
+        threads: None,
     };
-    let server = Server::bind(options, Arc::new(env))
-        .await
-        .map_err(|error| failed("start the proxy", &error))?;
+    let server =
+        Server::bind(options, Arc::new(env)).map_err(|error| failed("start the proxy", &error))?;
     let address = server.address();
     let stop = first_signal()?;
     let (end, ended) = oneshot::channel::<()>();

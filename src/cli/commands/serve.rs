@@ -29,7 +29,7 @@ use tracing_subscriber::filter::LevelFilter;
 pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     start_log(&args.log);
     let outcome = options(args).and_then(|options| {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Refusal::config(format!("cannot start the runtime: {error}")))?;
@@ -54,11 +54,12 @@ fn options(args: Serve) -> Result<Options, Refusal> {
             header: Duration::from_secs(args.header_timeout),
             idle: Duration::from_secs(args.idle_timeout),
         },
+        threads: args.threads,
     })
 }
 
 async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
-    let server = Server::bind(options, env).await.map_err(|error| cannot_start(&error))?;
+    let server = Server::bind(options, env).map_err(|error| cannot_start(&error))?;
     let proxy = server.proxy();
     match resolve(&proxy.snapshot(), proxy.base()) {
         Ok(session) => {
@@ -76,8 +77,7 @@ async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
     print(&format!("http://{}\n", server.address()))
         .map_err(|error| Refusal::config(format!("cannot write the address to stdout: {error}")))?;
     let stop = first_signal()?;
-    server.run(stop).await;
-    Ok(())
+    server.run(stop).await.map_err(|error| cannot_start(&error))
 }
 
 /// Done at the first SIGINT or SIGTERM; the second one ends the process at once.
@@ -108,6 +108,8 @@ fn cannot_start(error: &StartError) -> Refusal {
         StartError::Roots(_) => {
             refusal.hint("install the ca-certificates package, or set SSL_CERT_FILE")
         }
+        StartError::Upstream(_) => refusal.hint("correct --upstream"),
+        StartError::Thread(_) => refusal.hint("raise the limit on processes, or lower --threads"),
         StartError::NotLoopback(_) => refusal.hint("listen on 127.0.0.1 or [::1]"),
     }
 }

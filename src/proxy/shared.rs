@@ -1,0 +1,42 @@
+//! What all threads of a proxy share. Made by `server`, read by every step of the corridor.
+
+use super::{destination::Destinations, forward::Timeouts, rewrite::ClientAuthorization};
+use crate::{
+    auth::resolve::Selection,
+    store::snapshot::{Snapshot, SnapshotStore},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// Everything that requests share, whatever thread they are on.
+pub struct Proxy {
+    pub(super) snapshots: SnapshotStore,
+    pub(super) base: Selection,
+    pub(super) destinations: Destinations,
+    pub(super) timeouts: Timeouts,
+    pub(super) client_authorization: ClientAuthorization,
+    pub(super) port: u16,
+    pub(super) draining: AtomicBool,
+}
+
+impl Proxy {
+    /// The files and the environment as they are now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.current()
+    }
+
+    /// What the flags of the running proxy chose.
+    #[must_use]
+    pub const fn base(&self) -> &Selection {
+        &self.base
+    }
+
+    /// Whether shutdown has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,89 @@
+//! What one thread of the proxy keeps to itself: its connections to Mixpanel, and the sessions
+//! of the newest snapshot. Made by `server`; `handler` walks each request over it.
+//! Invariant: nothing here is shared between threads, so that no request waits for another core.
+
+use super::{
+    connect::Connector,
+    pool::{Pool, PoolCounts},
+    shared::Proxy,
+};
+use crate::{
+    auth::{
+        ready::ReadySession,
+        switch::{Switch, switch},
+    },
+    model::refusal::Refusal,
+    store::snapshot::Snapshot,
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How long an answer of the change check is trusted. A client cannot edit a file and send a
+/// request in less.
+const CHECKED_FOR: Duration = Duration::from_micros(200);
+/// Sessions kept; callers that make up more get them resolved anew.
+const MOST_SESSIONS: usize = 4096;
+
+/// The state of one thread.
+pub struct Worker {
+    /// What all threads share.
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) pool: Arc<Pool>,
+    view: Mutex<View>,
+}
+
+/// The newest snapshot that this thread knows, and its sessions.
+struct View {
+    snapshot: Arc<Snapshot>,
+    checked: Instant,
+    sessions: HashMap<Switch, Arc<ReadySession>>,
+}
+
+impl Worker {
+    pub(super) fn new(proxy: Arc<Proxy>, connector: Connector) -> Self {
+        let pool = Pool::new(connector, &proxy.destinations);
+        let snapshot = proxy.snapshot();
+        let view = View { snapshot, checked: Instant::now(), sessions: HashMap::new() };
+        Self { proxy, pool, view: Mutex::new(view) }
+    }
+
+    /// The session that a request asks for, in the newest snapshot.
+    ///
+    /// # Errors
+    /// As [`switch`].
+    pub(super) fn session(
+        &self,
+        wanted: &Switch,
+    ) -> Result<(Arc<Snapshot>, Arc<ReadySession>), Refusal> {
+        let now = Instant::now();
+        let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.duration_since(view.checked) >= CHECKED_FOR {
+            let snapshot = self.proxy.snapshot();
+            if !Arc::ptr_eq(&snapshot, &view.snapshot) {
+                view.sessions.clear();
+                view.snapshot = snapshot;
+            }
+            view.checked = now;
+        }
+        let snapshot = Arc::clone(&view.snapshot);
+        if let Some(ready) = view.sessions.get(wanted) {
+            return Ok((snapshot, Arc::clone(ready)));
+        }
+        let session = switch(&snapshot, &self.proxy.base, wanted)?;
+        let ready = Arc::new(ReadySession::new(session, &snapshot.env));
+        if view.sessions.len() >= MOST_SESSIONS {
+            view.sessions.clear();
+        }
+        view.sessions.insert(wanted.clone(), Arc::clone(&ready));
+        Ok((snapshot, ready))
+    }
+
+    /// The use of this thread's connections so far.
+    #[must_use]
+    pub fn pool_counts(&self) -> PoolCounts {
+        self.pool.counts()
+    }
+}
