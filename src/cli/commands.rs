@@ -7,11 +7,9 @@ pub mod session;
 
 use super::args::{Cli, Command, SessionCommand};
 use crate::sys::env::Env;
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{process::ExitCode, sync::Arc};
+
+pub(super) use super::output::print;
 
 /// Runs the command that the arguments name.
 #[must_use]
@@ -30,11 +28,4 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
     }
-}
-
-/// Writes data to stdout; a closed pipe is an error, not a panic.
-pub(super) fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
