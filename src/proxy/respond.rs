@@ -41,6 +41,10 @@ pub fn refuse(refusal: &Refusal, named: Named) -> Response<ResponseBody> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert("proxy-status", HeaderValue::from_static(proxy_status(refusal.code)));
+    if refusal.code == Code::BadRequest {
+        // RFC 9112 §6.3: where the framing is in doubt, nothing behind it may be read.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(seconds) = refusal.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -164,7 +164,12 @@ pub fn request_headers(
     // SECURITY: first off, then on; else `Connection: authorization` would remove our own.
     let own =
         headers.get(header::AUTHORIZATION).filter(|_| policy == ClientAuthorization::Pass).cloned();
+    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
     strip_hop_by_hop(headers);
+    if chunked {
+        // Our own framing, not the caller's: without it hyper sends no body with a GET.
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     headers.remove(header::PROXY_AUTHORIZATION);
     headers.remove(header::AUTHORIZATION);
     remove_ours(headers);
@@ -180,6 +185,10 @@ pub fn request_headers(
 
 /// Makes the upstream's header fields those of our answer.
 pub fn response_headers(headers: &mut HeaderMap) {
+    // RFC 9112 §6.3: the coding overrides a length, which must not be passed on.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     strip_hop_by_hop(headers);
     remove_ours(headers);
     // A Mixpanel cookie on localhost would be sent to every other local server.
@@ -207,9 +216,17 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in
-        ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"]
-    {
+    // SECURITY: without `Trailer` hyper sends no trailers, which could carry fields of ours, a
+    // cookie or a credential past every check (RFC 9110 §6.5.1 lets an intermediary drop them).
+    for name in [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ] {
         headers.remove(name);
     }
 }

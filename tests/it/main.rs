@@ -10,7 +10,10 @@
 
 mod architecture;
 mod proxy;
+mod raw;
+mod recorder;
 mod reference;
 mod session;
 mod support;
 mod tls;
+mod wire;
