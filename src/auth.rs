@@ -2,6 +2,7 @@
 
 pub mod credential;
 pub mod describe;
+pub mod oauth;
 pub mod ready;
 pub mod resolve;
 pub mod switch;

@@ -9,3 +9,4 @@ pub mod refusal;
 pub mod region;
 pub mod session;
 pub mod tokens;
+pub mod upstream;

@@ -15,5 +15,4 @@ pub mod rewrite;
 pub mod route;
 pub mod server;
 pub mod shared;
-pub mod upstream;
 pub mod worker;

@@ -3,5 +3,7 @@
 
 pub mod clock;
 pub mod env;
+pub mod http;
+pub mod http_error;
 pub mod locked_file;
 pub mod private_file;

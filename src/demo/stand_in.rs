@@ -2,15 +2,16 @@
 //! arrived. Used by `mp-proxy demo` and by the tests.
 //! Invariant: plain HTTP on 127.0.0.1; it dials nobody.
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::{
-    body::{Frame, Incoming},
-    service::service_fn,
+use super::{
+    answers::{Body, export, faulty, json_answer, me, number},
+    oauth_server::OauthServer,
+    switches::Fault,
 };
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
     collections::VecDeque,
     convert::Infallible,
@@ -22,13 +23,12 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::mpsc,
     task::JoinHandle,
 };
 
 const KEPT: usize = 1000;
-
-type Body = UnsyncBoxBody<Bytes, io::Error>;
+/// As much of an OAuth request's body as is kept.
+const FORM_BYTES: usize = 64 * 1024;
 
 /// One request as it arrived.
 #[derive(Clone)]
@@ -57,6 +57,7 @@ impl fmt::Debug for Received {
 #[derive(Clone, Default)]
 pub struct StandInService {
     log: Arc<Mutex<VecDeque<Received>>>,
+    oauth: Arc<OauthServer>,
 }
 
 impl StandInService {
@@ -64,6 +65,12 @@ impl StandInService {
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Its OAuth server: switches and counters.
+    #[must_use]
+    pub fn oauth(&self) -> &OauthServer {
+        &self.oauth
     }
 
     /// Serves one connection to its end.
@@ -96,8 +103,14 @@ impl StandInService {
                 .collect(),
             body_len: 0,
         };
+        let path = parts.uri.path();
+        let mut form = Vec::new();
         while let Some(Ok(frame)) = body.frame().await {
-            received.body_len += frame.data_ref().map_or(0, |data| data.len() as u64);
+            let Some(data) = frame.data_ref() else { continue };
+            received.body_len += data.len() as u64;
+            if path.starts_with("/oauth/") && form.len() + data.len() <= FORM_BYTES {
+                form.extend_from_slice(data);
+            }
         }
         let bytes = received.body_len;
         {
@@ -107,10 +120,15 @@ impl StandInService {
             }
             log.push_back(received);
         }
-        let path = parts.uri.path();
         let query = parts.uri.query().unwrap_or_default();
-        if needs_credential(path) && !parts.headers.contains_key(header::AUTHORIZATION) {
-            return answer_json(
+        if let Some(answer) = faulty(&self.fault(path, &parts.headers)).await {
+            return answer;
+        }
+        if path.starts_with("/oauth/") {
+            return self.oauth.answer(&parts.method, path, query, &form);
+        }
+        if needs_credential(path) && !self.admits(&parts.headers) {
+            return json_answer(
                 StatusCode::UNAUTHORIZED,
                 &json!({"status": "error", "error": "Unauthorized"}),
             );
@@ -121,22 +139,48 @@ impl StandInService {
         .await;
         match path.trim_end_matches('/') {
             "/api/2.0/export" => export(query),
-            "/api/app/me" => answer_json(StatusCode::OK, &me()),
-            "/api/query/events/names" => {
-                answer_json(StatusCode::OK, &json!(["Login", "Signup", "Purchase"]))
+            "/api/app/me" => {
+                json_answer(StatusCode::OK, &self.oauth.switches().me_body.unwrap_or_else(me))
             }
-            "/api/query/segmentation" => answer_json(
+            "/api/query/events/names" => {
+                json_answer(StatusCode::OK, &json!(["Login", "Signup", "Purchase"]))
+            }
+            "/api/query/segmentation" => json_answer(
                 StatusCode::OK,
                 &json!({"data": {"series": ["2026-01-01"], "values": {"Login": {"2026-01-01": 7}}}, "legend_size": 1}),
             ),
             _ if parts.method == Method::POST => {
-                answer_json(StatusCode::OK, &json!({"ok": true, "bytes": bytes}))
+                json_answer(StatusCode::OK, &json!({"ok": true, "bytes": bytes}))
             }
-            _ => answer_json(
+            _ => json_answer(
                 StatusCode::OK,
                 &json!({"echo": {"method": parts.method.as_str(), "target": parts.uri.to_string()}}),
             ),
         }
+    }
+}
+
+impl StandInService {
+    fn fault(&self, path: &str, headers: &HeaderMap) -> Fault {
+        let switches = self.oauth.switches();
+        match path {
+            "/oauth/mcp/register/" => switches.register,
+            "/oauth/token/" => switches.token,
+            "/api/app/me" => {
+                let origin = headers.get("x-mp-proxy-origin").and_then(|value| value.to_str().ok());
+                let host = origin.unwrap_or_default().trim_start_matches("https://");
+                let mut of_host = switches.me.into_iter().filter(|(name, _)| name == host);
+                of_host.next().map_or(Fault::Fine, |(_, fault)| fault)
+            }
+            _ => Fault::Fine,
+        }
+    }
+
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| {
+            value.strip_prefix("Bearer ").is_none_or(|bearer| self.oauth.accepts(bearer))
+        })
     }
 }
 
@@ -187,6 +231,12 @@ impl StandIn {
         self.service.received()
     }
 
+    /// Its OAuth server: switches and counters.
+    #[must_use]
+    pub fn oauth(&self) -> &OauthServer {
+        self.service.oauth()
+    }
+
     /// Stops accepting.
     pub async fn shutdown(mut self) {
         self.accepting.abort();
@@ -203,84 +253,4 @@ impl Drop for StandIn {
 fn needs_credential(path: &str) -> bool {
     let tracking = ["/track", "/engage", "/groups", "/record", "/decide", "/oauth", "/.well-known"];
     !tracking.iter().any(|prefix| path.starts_with(prefix))
-}
-
-fn number(query: &str, name: &str) -> Option<u64> {
-    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
-}
-
-/// Rows as NDJSON, made as they are taken: `rows` or `bytes` of them, `pause_ms` apart; with
-/// `cut=1` the connection breaks in the middle.
-fn export(query: &str) -> Response<Body> {
-    let pause = Duration::from_millis(number(query, "pause_ms").unwrap_or(0).min(10_000));
-    let limit = number(query, "bytes");
-    let rows = limit.map_or_else(|| number(query, "rows").unwrap_or(5), |_| u64::MAX);
-    let cut = number(query, "cut") == Some(1);
-    let (rows_in, rows_out) = mpsc::channel::<Result<Frame<Bytes>, io::Error>>(2);
-    tokio::spawn(async move {
-        let mut sent = 0;
-        for number in 0..rows {
-            if limit.is_some_and(|limit| sent >= limit) {
-                return;
-            }
-            let chunk = if limit.is_some() { row(number).repeat(512) } else { row(number) };
-            sent += chunk.len() as u64;
-            if rows_in.send(Ok(Frame::data(Bytes::from(chunk)))).await.is_err() {
-                return;
-            }
-            if cut && number >= 2 {
-                let _ = rows_in.send(Err(io::Error::other("cut as asked"))).await;
-                return;
-            }
-            tokio::time::sleep(pause).await;
-        }
-    });
-    let stream = Rows(rows_out);
-    let mut response = Response::new(StreamBody::new(stream).boxed_unsync());
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
-}
-
-fn row(number: u64) -> String {
-    let row = json!({"event": "Login", "properties": {
-        "time": 1_767_225_600 + number, "distinct_id": format!("u{number}"), "$insert_id": format!("row-{number}"),
-    }});
-    format!("{row}\n")
-}
-
-struct Rows(mpsc::Receiver<Result<Frame<Bytes>, io::Error>>);
-
-impl futures_core::Stream for Rows {
-    type Item = Result<Frame<Bytes>, io::Error>;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx)
-    }
-}
-
-fn me() -> Value {
-    json!({"status": "ok", "results": {
-        "user_id": 42, "user_email": "demo@example.com", "user_name": "Demo",
-        "organizations": {"1": {"id": 1, "name": "Acme"}},
-        "projects": {
-            "1001": {"name": "Shop", "organization_id": 1, "timezone": "US/Pacific", "domain": "mixpanel.com"},
-            "2002": {"name": "Shop EU", "organization_id": 1, "timezone": "Europe/Berlin", "domain": "eu.mixpanel.com"},
-        },
-        "workspaces": {"7": {"id": 7, "name": "All Project Data", "project_id": 2002, "is_default": true, "is_global": true, "is_visible": true}},
-    }})
-}
-
-fn answer_json(status: StatusCode, body: &Value) -> Response<Body> {
-    let full = Full::new(Bytes::from(body.to_string())).map_err(|never| match never {});
-    let mut response = Response::new(full.boxed_unsync());
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

@@ -2,8 +2,7 @@
 //! Made once at start; `handler` picks one a request, `forward` keeps a pool for each.
 //! SECURITY: a [`Destination`] is made from an [`Origin`] only.
 
-use super::upstream::Upstream;
-use crate::model::origin::Origin;
+use crate::model::{origin::Origin, upstream::Upstream};
 use http::{
     HeaderValue, Uri,
     uri::{Authority, Scheme},

@@ -9,9 +9,12 @@
 
 use super::{
     connect::Connector, destination::Destinations, forward::Timeouts, rewrite::ClientAuthorization,
-    shared::Proxy, upstream::Upstream, worker::Worker,
+    shared::Proxy, worker::Worker,
 };
-use crate::{auth::resolve::Selection, store::snapshot::SnapshotStore, sys::env::Env};
+use crate::{
+    auth::resolve::Selection, model::upstream::Upstream, store::snapshot::SnapshotStore,
+    sys::env::Env,
+};
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},

@@ -1,6 +1,7 @@
 //! `tokens.json`, the token set of a browser login, on disk or inside a bridge.
-//! Called by the token resolver and by `bridge.rs`.
-//! Invariant: errors name the field that is wrong and nothing of what is in it.
+//! Called by the login, the token resolver and `bridge.rs`.
+//! Invariant: errors name the field that is wrong and nothing of what is in it; what is written
+//! is one line that the reference reads, under the lock of the file.
 
 use crate::{
     model::{
@@ -8,11 +9,14 @@ use crate::{
         refusal::{Code, Refusal},
         tokens::Tokens,
     },
-    sys::{env::Env, private_file},
+    sys::{env::Env, locked_file::LockedFile, private_file},
 };
-use secrecy::SecretString;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
 use serde_json::Value;
 use speedate::DateTime;
+use std::{path::PathBuf, time::Duration};
 
 /// What is wrong with a token set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,8 +77,7 @@ pub(crate) fn from_value(value: &Value) -> Result<Tokens, TokensError> {
 /// # Errors
 /// `OAUTH_TOKEN_ERROR` if the file is unsafe or malformed.
 pub fn load(env: &Env, account: &Name) -> Result<Option<Tokens>, Refusal> {
-    let Some(root) = env.storage_root() else { return Ok(None) };
-    let path = root.join("accounts").join(account.as_str()).join("tokens.json");
+    let Some(path) = path(env, account) else { return Ok(None) };
     let bytes = private_file::read(&path, env.home()).map_err(|error| {
         Refusal::new(Code::OauthTokenError, error.to_string()).hint(error.hint())
     })?;
@@ -82,6 +85,82 @@ pub fn load(env: &Env, account: &Name) -> Result<Option<Tokens>, Refusal> {
         Refusal::new(Code::OauthTokenError, format!("`{}`: {error}", path.display()))
             .hint(format!("run: mp-proxy account login {account}"))
     })
+}
+
+/// Where the tokens of an account are; `None` without a storage root.
+#[must_use]
+pub fn path(env: &Env, account: &Name) -> Option<PathBuf> {
+    Some(env.storage_root()?.join("accounts").join(account.as_str()).join("tokens.json"))
+}
+
+/// Takes the lock of an account's token file; waits up to `wait` and blocks the thread.
+///
+/// # Errors
+/// `CONFIG_ERROR` without a storage root, if the lock stays taken, or if the place is unsafe.
+pub fn lock(env: &Env, account: &Name, wait: Duration) -> Result<LockedFile, Refusal> {
+    let path = path(env, account).ok_or_else(|| {
+        Refusal::config("there is no place for tokens: neither `HOME` nor `MP_STORAGE_DIR` is set")
+            .hint("set MP_STORAGE_DIR to a private directory")
+    })?;
+    LockedFile::acquire(&path, env.home(), wait).map_err(|error| error.refusal())
+}
+
+/// Writes the tokens of an account; the old or the new file is there at any instant.
+///
+/// # Errors
+/// `CONFIG_ERROR` with the system's own refusal; the old file is then still there.
+pub fn write(file: &LockedFile, tokens: &Tokens) -> Result<(), Refusal> {
+    file.write(to_json(tokens).expose_secret().as_bytes()).map_err(|error| error.refusal())
+}
+
+/// Lock and [`write`] in one.
+///
+/// # Errors
+/// As the two.
+pub fn save(env: &Env, account: &Name, tokens: &Tokens) -> Result<(), Refusal> {
+    write(&lock(env, account, LOCK_WAIT)?, tokens)
+}
+
+/// The one line that `tokens.json` holds.
+#[must_use]
+pub fn to_json(tokens: &Tokens) -> SecretString {
+    // Strings only: there is nothing in it that cannot be written.
+    serde_json::to_string(&Wire::of(tokens)).unwrap_or_default().into()
+}
+
+/// The same as a JSON value, for the bridge. It holds the secrets.
+#[must_use]
+pub fn to_value(tokens: &Tokens) -> Value {
+    serde_json::to_value(Wire::of(tokens)).unwrap_or_default()
+}
+
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// The fields in the reference's order, then ours, which it ignores.
+#[derive(Serialize)]
+struct Wire<'a> {
+    access_token: &'a str,
+    expires_at: String,
+    token_type: &'a str,
+    scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+}
+
+impl<'a> Wire<'a> {
+    fn of(tokens: &'a Tokens) -> Self {
+        let ends = Timestamp::from_microsecond(tokens.expires_at_micros).unwrap_or(Timestamp::MAX);
+        Self {
+            access_token: tokens.access_token.expose_secret(),
+            expires_at: ends.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string(),
+            token_type: &tokens.token_type,
+            scope: &tokens.scope,
+            refresh_token: tokens.refresh_token.as_ref().map(|token| token.expose_secret()),
+            client_id: tokens.client_id.as_deref(),
+        }
+    }
 }
 
 /// Microseconds since the epoch. Numbers are seconds, or milliseconds beyond 2e10 (quirk T2).
@@ -167,6 +246,38 @@ mod tests {
         }
         let exact = from_value(&set(json!("2026-11-23T03:05:39.946373+00:00"))).unwrap();
         assert_eq!(exact.expires_at_micros % 1_000_000, 946_373);
+    }
+
+    #[test]
+    fn what_is_written_is_one_line_and_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::new([("HOME", dir.path().to_str().unwrap())], dir.path());
+        let name = Name::parse("a").unwrap();
+        let mut tokens = Tokens {
+            access_token: "acc".into(),
+            refresh_token: Some("ref".into()),
+            expires_at_micros: 1_795_403_139_946_373,
+            scope: "a b".into(),
+            token_type: "Bearer".into(),
+            client_id: Some("c".into()),
+        };
+        save(&env, &name, &tokens).unwrap();
+        let path = path(&env, &name).unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            r#"{"access_token":"acc","expires_at":"2026-11-23T03:05:39.946373+00:00","token_type":"Bearer","scope":"a b","refresh_token":"ref","client_id":"c"}"#
+        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        let read = load(&env, &name).unwrap().unwrap();
+        assert_eq!(read.expires_at_micros, tokens.expires_at_micros);
+        assert_eq!(read.client_id, tokens.client_id);
+        tokens.refresh_token = None;
+        tokens.client_id = None;
+        tokens.expires_at_micros = i64::MAX;
+        let value = to_value(&tokens);
+        assert!(value.get("refresh_token").is_none() && value.get("client_id").is_none());
+        assert!(from_value(&value).is_ok());
+        assert!(!format!("{:?}", to_json(&tokens)).contains("acc"));
     }
 
     #[test]

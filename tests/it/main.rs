@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod oauth_endpoint;
 mod proxy;
 mod raw;
 mod recorder;

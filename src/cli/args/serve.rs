@@ -2,7 +2,7 @@
 //! Called by `commands/serve.rs`.
 
 use super::{Axes, Log};
-use crate::proxy::{rewrite::ClientAuthorization, upstream::Upstream};
+use crate::{model::upstream::Upstream, proxy::rewrite::ClientAuthorization};
 use clap::Args;
 use std::net::SocketAddr;
 

@@ -1,4 +1,5 @@
-//! The base that all Mixpanel hosts are replaced with, for tests and stand-ins (`--upstream`).
+//! The base that all Mixpanel hosts are replaced with, for tests and stand-ins (`--upstream`,
+//! `MP_PROXY_UPSTREAM`). Used by the proxy and by the client of OAuth and `/me` calls.
 //! Invariant: plain http goes to loopback only.
 
 use http::uri::{Authority, Scheme, Uri};
