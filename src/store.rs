@@ -3,6 +3,7 @@
 
 mod account_block;
 pub mod bridge;
+pub mod clients;
 pub mod config;
 pub mod headers;
 pub mod me_cache;

@@ -4,7 +4,7 @@
 //! following links, and the open file itself is examined.
 
 use crate::model::refusal::Refusal;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, mkdirat, open, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, openat, statat};
 use rustix::io::Errno;
 use std::{
     ffi::OsStr,
@@ -81,6 +81,25 @@ impl PrivateFileError {
 /// world permission bit, more than 1 MiB, or the system's own refusal.
 pub fn read(path: &Path, home: Option<&Path>) -> Result<Option<Vec<u8>>, PrivateFileError> {
     open_checked(path, home)?.map(|fd| read_open(fd, path)).transpose()
+}
+
+/// The same for a file without a secret in it: permission bits of others are taken away instead
+/// of refused (quirk C11).
+///
+/// # Errors
+/// As [`read`], and if the permissions cannot be changed.
+pub fn read_repaired(
+    path: &Path,
+    home: Option<&Path>,
+) -> Result<Option<Vec<u8>>, PrivateFileError> {
+    let Some(fd) = open_checked(path, home)? else { return Ok(None) };
+    let stat = fstat(&fd).map_err(|error| PrivateFileError::io(path, &error.into()))?;
+    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if regular && Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
+        fchmod(&fd, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| PrivateFileError::io(path, &error.into()))?;
+    }
+    read_open(fd, path).map(Some)
 }
 
 /// Examines and reads a file that is already open.
@@ -266,6 +285,8 @@ mod tests {
             assert_eq!(error, PrivateFileError::Permissions { path: path.clone(), mode });
             assert_eq!(error.hint(), format!("run: chmod 600 {}", path.display()));
         }
+        assert_eq!(read_repaired(&path, Some(home)), Ok(Some(b"x".to_vec())));
+        assert_eq!(read(&path, Some(home)), Ok(Some(b"x".to_vec())));
         private(&path, &vec![b'x'; 1024 * 1024 + 1]);
         assert_eq!(read(&path, None), Err(PrivateFileError::TooLarge { path: path.clone() }));
         let parent = home.join("a/b");
