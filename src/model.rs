@@ -5,6 +5,7 @@ pub mod account;
 pub mod id;
 pub mod me;
 pub mod origin;
+pub mod policy;
 pub mod refusal;
 pub mod region;
 pub mod session;

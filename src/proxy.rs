@@ -9,6 +9,7 @@ pub mod guard;
 pub mod handler;
 pub mod health;
 pub mod overrides;
+pub mod policy;
 pub mod pool;
 pub mod respond;
 pub mod rewrite;

@@ -8,5 +8,6 @@ pub mod config;
 pub mod headers;
 pub mod me_cache;
 pub mod me_json;
+pub mod policy_file;
 pub mod snapshot;
 pub mod tokens;

@@ -6,4 +6,5 @@ pub mod env;
 pub mod http;
 pub mod http_error;
 pub mod locked_file;
+pub mod open_file;
 pub mod private_file;

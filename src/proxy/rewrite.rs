@@ -59,6 +59,12 @@ pub fn path_and_query(
     append(uri, missing)
 }
 
+/// Whether the caller's query names a project, so that none is appended.
+#[must_use]
+pub fn names_project(query: Option<&str>) -> bool {
+    parameter(query, "project_id").next().is_some()
+}
+
 /// The caller's bytes, untouched, and behind them the parameters.
 fn append(uri: &Uri, parameters: [Option<&str>; 2]) -> Result<PathAndQuery, Refusal> {
     let malformed = || {
