@@ -5,6 +5,7 @@ pub mod connect;
 pub mod destination;
 pub mod error;
 pub mod forward;
+pub mod governance;
 pub mod guard;
 pub mod handler;
 pub mod health;

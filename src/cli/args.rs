@@ -4,6 +4,7 @@
 pub mod axes;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod governance;
 pub mod log;
 pub mod serve;
 pub mod session;
@@ -11,6 +12,7 @@ pub mod session;
 pub use axes::Axes;
 #[cfg(feature = "demo")]
 pub use demo::Demo;
+pub use governance::Governance;
 pub use log::{Log, LogFormat, LogLevel};
 pub use serve::Serve;
 pub use session::{SessionCommand, Show};

@@ -6,7 +6,7 @@ use super::{
     error::{BoxError, Idle},
     pool::Lease,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
@@ -123,6 +123,33 @@ impl RequestBody {
             _ => parts.concat().into(),
         };
         Ok(if have == length { Self::Whole(first) } else { Self::Streaming { first, rest } })
+    }
+
+    /// Waits for the rest of a body of at most `limit` bytes, so that it is whole; a larger one
+    /// goes on streaming, with what was read of it in front.
+    ///
+    /// # Errors
+    /// The upload broke off or fell silent.
+    pub async fn hold(self, limit: usize) -> Result<Self, BoxError> {
+        let Self::Streaming { first, mut rest } = self else { return Ok(self) };
+        let large = rest.inner.size_hint().lower() > limit as u64;
+        if large {
+            return Ok(Self::Streaming { first, rest });
+        }
+        let mut have = BytesMut::from(first);
+        loop {
+            match std::future::poll_fn(|cx| rest.poll(cx)).await.transpose()? {
+                None => return Ok(Self::Whole(have.freeze())),
+                Some(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        have.extend_from_slice(&data);
+                    }
+                }
+            }
+            if have.len() > limit {
+                return Ok(Self::Streaming { first: have.freeze(), rest });
+            }
+        }
     }
 
     /// The same body once more, if it is still there.

@@ -58,6 +58,13 @@ pub fn silent(host: &str) -> Refusal {
         .hint("raise --header-timeout if the query is honestly that slow")
 }
 
+/// The caller did not send the body that it announced.
+#[must_use]
+pub fn broken_upload(error: &BoxError) -> Refusal {
+    Refusal::new(Code::BadRequest, format!("the request body broke off: {error}"))
+        .hint("send the whole body, as long as `Content-Length` says")
+}
+
 /// The first error of this type in the chain. An `io::Error` hides what it wraps from `source`.
 fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     if let Some(found) = error.downcast_ref() {

@@ -5,8 +5,10 @@
 use super::{
     body::{Progress, RequestBody, ResponseBody},
     destination::Destination,
+    error::broken_upload,
     forward::{self, Repeat},
     guard, health, overrides,
+    policy::{self, Subject},
     respond::{self, Named},
     rewrite,
     route::{self, Route},
@@ -16,7 +18,8 @@ use crate::{
     auth::{credential, ready::ReadySession, switch::Switch},
     model::{
         origin::{Family, Origin},
-        refusal::{Code, Refusal},
+        policy::Access,
+        refusal::Refusal,
     },
 };
 use http::{HeaderMap, Method, Request, Response, Uri, header, uri};
@@ -78,6 +81,27 @@ impl Worker {
         // Where: an unroutable path is refused before a secret is read.
         let route = route::find(parts.uri.path())?;
         let (snapshot, ready) = self.session(&wanted)?;
+        // May they: judged by what would be sent, before anything of it is made.
+        let rules = proxy.governance.policy.current();
+        let progress = Progress::default();
+        let body = RequestBody::begin(body, proxy.timeouts.idle, progress.clone())
+            .await
+            .map_err(|error| broken_upload(&error))?;
+        let body = {
+            let subject = Subject {
+                method: &parts.method,
+                uri: &parts.uri,
+                headers: &parts.headers,
+                route,
+                session: &ready.session,
+                wanted: &wanted,
+                base: &proxy.base,
+                snapshot: &snapshot,
+                client_authorization: proxy.client_authorization,
+                access: Access::Full,
+            };
+            policy::pass(&rules, &subject, body).await?
+        };
         let target = rewrite::path_and_query(&parts.uri, route, &ready, &wanted)?;
         let destination =
             proxy.destinations.get(Origin::new(route.family, ready.session.account.region));
@@ -97,11 +121,7 @@ impl Worker {
         )?;
         address(destination, target, &mut parts.uri, &mut parts.headers);
         parts.version = http::Version::HTTP_11;
-        let progress = Progress::default();
         let repeat = repeat(&parts.method, route);
-        let body = RequestBody::begin(body, proxy.timeouts.idle, progress.clone())
-            .await
-            .map_err(|error| broken_upload(&error))?;
         let request = Request::from_parts(parts, body);
         let mut response =
             forward::send(&self.pool, &proxy.timeouts, destination, request, &progress, repeat)
@@ -141,9 +161,4 @@ fn repeat(method: &Method, route: &Route) -> Repeat {
     } else {
         Repeat::Unsent
     }
-}
-
-fn broken_upload(error: &super::error::BoxError) -> Refusal {
-    Refusal::new(Code::BadRequest, format!("the request body broke off: {error}"))
-        .hint("send the whole body, as long as `Content-Length` says")
 }

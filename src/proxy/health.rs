@@ -12,7 +12,7 @@ use crate::{
     model::refusal::{Code, Refusal},
 };
 use http::{Method, Response, StatusCode, request::Parts};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Whether the path is ours rather than Mixpanel's.
 #[must_use]
@@ -33,7 +33,7 @@ pub fn answer(proxy: &Proxy, parts: &Parts) -> Response<ResponseBody> {
     match parts.uri.path() {
         "/_mp/livez" | "/healthz" => json_answer(StatusCode::OK, &json!({"status": "ok"})),
         "/_mp/readyz" => match ready(proxy) {
-            Ok(()) => json_answer(StatusCode::OK, &json!({"status": "ready"})),
+            Ok(()) => json_answer(StatusCode::OK, &ready_json(proxy)),
             Err(refusal) => refuse(&refusal, Named::Base),
         },
         "/_mp/version" => json_answer(
@@ -55,6 +55,21 @@ fn ready(proxy: &Proxy) -> Result<(), Refusal> {
             .hint("try again when it is back"));
     }
     resolve(&proxy.snapshot(), proxy.base()).map(drop)
+}
+
+/// A broken change of the policy does not make the proxy unready, as the old rules protect it.
+fn ready_json(proxy: &Proxy) -> Value {
+    let policy = proxy.governance.policy.current();
+    let mut all = json!({"status": "ready", "policy": {"status": "in force", "generation": policy.generation}});
+    if let Some(refusal) = &policy.stale {
+        all["policy"] = json!({
+            "status": "stale",
+            "generation": policy.generation,
+            "detail": refusal.message,
+            "hint": refusal.hint,
+        });
+    }
+    all
 }
 
 fn session(proxy: &Proxy, parts: &Parts) -> Response<ResponseBody> {

@@ -11,10 +11,12 @@ pub mod projects;
 pub mod spelling;
 
 use self::{
+    body::Look,
+    live::InForce,
     operations::{Class, classify},
     spelling::Segments,
 };
-use super::{rewrite::ClientAuthorization, route::Route};
+use super::{body::RequestBody, rewrite::ClientAuthorization, route::Route};
 use crate::{
     auth::{resolve::Selection, switch::Switch},
     model::{
@@ -52,24 +54,29 @@ pub struct Subject<'a> {
     pub access: Access,
 }
 
-/// What policy found out on the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
-    /// What the operation does.
-    pub class: Class,
-    /// Whether the body has to be looked into before it is sent.
-    pub body: body::Look,
+/// Lets a request pass, its body looked into where the rules want that.
+///
+/// # Errors
+/// `POLICY_DENIED` with the first check that failed, `BAD_REQUEST` for a body that broke off.
+pub async fn pass(
+    rules: &InForce,
+    subject: &Subject<'_>,
+    body: RequestBody,
+) -> Result<RequestBody, Refusal> {
+    match judge(&rules.sets, subject)? {
+        Look::Not => Ok(body),
+        look => body::inspect(&rules.sets, subject, look, body).await,
+    }
 }
 
-/// Judges a request by all sets of rules.
+/// Judges a request by all sets of rules; says what has to become of its body.
 ///
 /// # Errors
 /// `POLICY_DENIED` with the first check that failed.
-pub fn judge(sets: &[&Rules], subject: &Subject<'_>) -> Result<Verdict, Refusal> {
-    let restricted = subject.access == Access::ReadOnly || sets.iter().any(|set| restricts(set));
+pub fn judge(sets: &[Rules], subject: &Subject<'_>) -> Result<Look, Refusal> {
+    let restricted = subject.access == Access::ReadOnly || sets.iter().any(restricts);
     if !restricted {
-        let plain: Vec<_> = subject.uri.path().split('/').filter(|part| !part.is_empty()).collect();
-        return Ok(Verdict { class: classify(subject.method, &plain), body: body::Look::Not });
+        return Ok(Look::Not);
     }
     no_override(subject.headers)?;
     let readings = spelling::readings(subject.uri.path())?;
@@ -79,7 +86,7 @@ pub fn judge(sets: &[&Rules], subject: &Subject<'_>) -> Result<Verdict, Refusal>
     if subject.access == Access::ReadOnly {
         read_only(class, subject, "the caller's token")?;
     }
-    let mut look = body::Look::Not;
+    let mut look = Look::Not;
     for set in sets {
         if set.access == Access::ReadOnly {
             read_only(class, subject, &set.source)?;
@@ -93,7 +100,7 @@ pub fn judge(sets: &[&Rules], subject: &Subject<'_>) -> Result<Verdict, Refusal>
             look = look.max(body::look(set.bodies, subject.route));
         }
     }
-    Ok(Verdict { class, body: look })
+    Ok(look)
 }
 
 /// Whether a set of rules can refuse anything.

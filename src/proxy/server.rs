@@ -8,11 +8,13 @@
 //! since an uneven share of the connections is what the slowest requests are made of.
 
 use super::{
-    connect::Connector, destination::Destinations, forward::Timeouts, rewrite::ClientAuthorization,
-    shared::Proxy, worker::Worker,
+    connect::Connector, destination::Destinations, forward::Timeouts, governance,
+    rewrite::ClientAuthorization, shared::Proxy, worker::Worker,
 };
 use crate::{
-    auth::resolve::Selection, model::upstream::Upstream, store::snapshot::SnapshotStore,
+    auth::resolve::Selection,
+    model::{refusal::Refusal, upstream::Upstream},
+    store::snapshot::SnapshotStore,
     sys::env::Env,
 };
 use hyper::service::service_fn;
@@ -58,6 +60,8 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// How many threads serve; as many as there are cores if not given.
     pub threads: Option<NonZeroUsize>,
+    /// What callers may do.
+    pub governance: governance::Options,
 }
 
 /// Why a proxy cannot start.
@@ -80,6 +84,9 @@ pub enum StartError {
     /// The upstream's host is no name.
     #[error(transparent)]
     Upstream(#[from] super::destination::BadHost),
+    /// A policy that is wrong protects nobody.
+    #[error(transparent)]
+    Governance(Refusal),
     /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -109,6 +116,8 @@ impl Server {
         let listener = net::TcpListener::bind(options.listen).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let governance =
+            governance::Governance::start(options.governance).map_err(StartError::Governance)?;
         let proxy = Proxy {
             snapshots: SnapshotStore::new(env),
             base: options.base,
@@ -117,6 +126,7 @@ impl Server {
             client_authorization: options.client_authorization,
             port: address.port(),
             draining: AtomicBool::new(false),
+            governance,
         };
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = options.threads.unwrap_or(cores);

@@ -1,6 +1,9 @@
 //! What all threads of a proxy share. Made by `server`, read by every step of the corridor.
 
-use super::{destination::Destinations, forward::Timeouts, rewrite::ClientAuthorization};
+use super::{
+    destination::Destinations, forward::Timeouts, governance::Governance,
+    rewrite::ClientAuthorization,
+};
 use crate::{
     auth::resolve::Selection,
     store::snapshot::{Snapshot, SnapshotStore},
@@ -19,6 +22,7 @@ pub struct Proxy {
     pub(super) client_authorization: ClientAuthorization,
     pub(super) port: u16,
     pub(super) draining: AtomicBool,
+    pub(super) governance: Governance,
 }
 
 impl Proxy {

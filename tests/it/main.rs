@@ -10,6 +10,7 @@
 
 mod architecture;
 mod oauth_endpoint;
+mod policy;
 mod proxy;
 mod raw;
 mod recorder;

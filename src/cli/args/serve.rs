@@ -1,7 +1,7 @@
 //! Arguments of `mp-proxy serve`: every flag has a variable `MP_PROXY_*`.
 //! Called by `commands/serve.rs`.
 
-use super::{Axes, Log};
+use super::{Axes, Governance, Log};
 use crate::{model::upstream::Upstream, proxy::rewrite::ClientAuthorization};
 use clap::Args;
 use std::net::SocketAddr;
@@ -41,4 +41,7 @@ pub struct Serve {
     /// How the log looks.
     #[command(flatten)]
     pub log: Log,
+    /// What callers may do.
+    #[command(flatten)]
+    pub governance: Governance,
 }

@@ -12,6 +12,7 @@ use crate::{
     model::refusal::Refusal,
     proxy::{
         forward::Timeouts,
+        governance,
         rewrite::ClientAuthorization,
         server::{Options, Server},
     },
@@ -56,6 +57,7 @@ async fn run(once: bool) -> Result<(), Refusal> {
             idle: Duration::from_secs(60),
         },
         threads: None,
+        governance: governance::Options::default(),
     };
     let server =
         Server::bind(options, Arc::new(env)).map_err(|error| failed("start the proxy", &error))?;

@@ -28,7 +28,7 @@ use tracing_subscriber::filter::LevelFilter;
 #[must_use]
 pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     start_log(&args.log);
-    let outcome = options(args).and_then(|options| {
+    let outcome = options(args, &env).and_then(|options| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -43,7 +43,7 @@ pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     }
 }
 
-fn options(args: Serve) -> Result<Options, Refusal> {
+fn options(args: Serve, env: &Env) -> Result<Options, Refusal> {
     Ok(Options {
         listen: args.listen,
         upstream: args.upstream,
@@ -55,6 +55,7 @@ fn options(args: Serve) -> Result<Options, Refusal> {
             idle: Duration::from_secs(args.idle_timeout),
         },
         threads: args.threads,
+        governance: args.governance.options(env)?,
     })
 }
 
@@ -110,6 +111,7 @@ fn cannot_start(error: &StartError) -> Refusal {
         }
         StartError::Upstream(_) => refusal.hint("correct --upstream"),
         StartError::Thread(_) => refusal.hint("raise the limit on processes, or lower --threads"),
+        StartError::Governance(wrong) => wrong.clone(),
         StartError::NotLoopback(_) => refusal.hint("listen on 127.0.0.1 or [::1]"),
     }
 }

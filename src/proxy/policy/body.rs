@@ -12,9 +12,10 @@ use crate::{
         policy::{Bodies, Rules},
         refusal::Refusal,
     },
-    proxy::route::Route,
+    proxy::{body::RequestBody, error::broken_upload, route::Route},
 };
-use http::{HeaderMap, header};
+use http::header;
+use http_body::Body as _;
 
 /// The largest body that is looked into.
 pub const LIMIT: usize = 1024 * 1024;
@@ -28,17 +29,6 @@ pub enum Look {
     IfPossible,
     /// It is looked into, or refused.
     Must,
-}
-
-/// How a body that cannot be looked into differs from one that can.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// There is none.
-    Empty,
-    /// Small enough, plain, JSON or form.
-    Readable,
-    /// Anything else, and why.
-    Unreadable(&'static str),
 }
 
 /// What the rules want for bodies on this route.
@@ -58,32 +48,41 @@ pub fn look(bodies: Bodies, route: &Route) -> Look {
     }
 }
 
-/// What the head says of the body; `exact` is its length if that is known.
-#[must_use]
-pub fn form(headers: &HeaderMap, exact: Option<u64>) -> Form {
-    if exact == Some(0) {
-        return Form::Empty;
+/// Holds a body back until it was looked into, as far as `look` and its size want it.
+///
+/// # Errors
+/// `POLICY_DENIED` for what the rules rule out, `BAD_REQUEST` for a body that broke off.
+pub async fn inspect(
+    sets: &[Rules],
+    subject: &Subject<'_>,
+    look: Look,
+    body: RequestBody,
+) -> Result<RequestBody, Refusal> {
+    if look == Look::Not {
+        return Ok(body);
     }
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Form::Unreadable("is compressed");
+    let mut codings = subject.headers.get_all(header::CONTENT_ENCODING).iter();
+    let plain = codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let body = if plain || body.is_end_stream() {
+        body.hold(LIMIT).await.map_err(|error| broken_upload(&error))?
+    } else {
+        body
+    };
+    match &body {
+        RequestBody::Whole(bytes) => check(sets, subject, look, bytes)?,
+        RequestBody::Streaming { .. } if look == Look::Must => {
+            return Err(unreadable(if plain { "is larger than 1 MiB" } else { "is compressed" }));
+        }
+        RequestBody::Streaming { .. } => {}
     }
-    if exact.is_some_and(|length| length > LIMIT as u64) {
-        return Form::Unreadable("is larger than 1 MiB");
-    }
-    Form::Readable
+    Ok(body)
 }
 
 /// Looks into the bytes of a body for projects that are not allowed.
 ///
 /// # Errors
 /// `POLICY_DENIED` for a project, or, under [`Look::Must`], for what is neither JSON nor a form.
-pub fn check(
-    sets: &[&Rules],
-    subject: &Subject<'_>,
-    look: Look,
-    bytes: &[u8],
-) -> Result<(), Refusal> {
+fn check(sets: &[Rules], subject: &Subject<'_>, look: Look, bytes: &[u8]) -> Result<(), Refusal> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(());
     }
@@ -109,9 +108,7 @@ pub fn check(
     Ok(())
 }
 
-/// The refusal of a body that has to be looked into and cannot be.
-#[must_use]
-pub fn unreadable(why: &str) -> Refusal {
+fn unreadable(why: &str) -> Refusal {
     denied(format!("the body {why}, so project rules cannot judge it")).hint(
         "send a JSON or form body of at most 1 MiB, not compressed; or drop --strict-bodies where that is what refuses",
     )

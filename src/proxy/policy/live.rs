@@ -23,13 +23,14 @@ use std::{
 const AGE: i64 = 200_000;
 
 /// Where the policy file is, and whether it has to be there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Place {
     /// Named by the user: it has to exist.
     Named(PathBuf),
     /// The usual place: it may be missing.
     Usual(PathBuf),
     /// Nowhere.
+    #[default]
     None,
 }
 
@@ -42,14 +43,6 @@ pub struct InForce {
     pub stale: Option<Refusal>,
     /// Grows with every change that took effect.
     pub generation: u64,
-}
-
-impl InForce {
-    /// The sets, as `judge` wants them.
-    #[must_use]
-    pub fn sets(&self) -> Vec<&Rules> {
-        self.sets.iter().collect()
-    }
 }
 
 /// The rules, followed while the proxy runs.

@@ -70,7 +70,9 @@ impl Mentions {
                     .hint("send the request with the method that is meant"));
             }
             let value = decode_value(value);
-            if let Some(axis) = axis(&decode(&decoded)?) {
+            // `project_id[0]` and `filter[project_id]` too, as PHP and Rack have it.
+            let name = decode(&decoded)?;
+            if let Some(axis) = name.split(['[', ']']).find_map(axis) {
                 self.add(axis, &value, place)?;
             } else if value.starts_with(['{', '[']) {
                 // Reports travel as JSON inside a parameter; what is no JSON names nothing.
@@ -245,6 +247,8 @@ mod tests {
             ("projectId=2", "2"),
             ("project-id=2", "2"),
             ("project_id%5B%5D=2", "2"),
+            ("project_id%5B0%5D=2", "2"),
+            ("filter[project_id]=2", "2"),
             ("+project_id=2", "2"),
             ("x=1;project_id=2", "2"),
             ("project_id=%32", "2"),
