@@ -184,8 +184,8 @@ fn account_axis(
     if let Some(bridge) = inputs.bridge {
         return Ok((Arc::clone(&bridge.account), "bridge".to_owned()));
     }
-    match inputs.config.active()?.account {
-        Some(name) => Ok((inputs.config.account(name.as_str())?, ACTIVE.to_owned())),
+    match inputs.config.active_account()? {
+        Some(name) => Ok((inputs.config.account(name)?, ACTIVE.to_owned())),
         None => Err(no_account(&inputs.config.account_names())),
     }
 }
@@ -300,7 +300,7 @@ fn workspace_axis(
     if let Some(id) = inputs.bridge.and_then(|bridge| bridge.workspace) {
         return Ok(Some((id, "bridge".to_owned())));
     }
-    Ok(inputs.config.active()?.workspace.map(|id| (id, ACTIVE.to_owned())))
+    Ok(inputs.config.active_workspace()?.map(|id| (id, ACTIVE.to_owned())))
 }
 
 /// Environment, then settings over it, then the bridge over both.

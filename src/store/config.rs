@@ -8,7 +8,7 @@ use super::{
 };
 use crate::model::{
     account::{Account, Active, Target},
-    id::Name,
+    id::{Name, WorkspaceId},
     refusal::{Code, Refusal},
 };
 use serde_json::{Map, Value};
@@ -24,6 +24,8 @@ pub struct Config {
     accounts: Blocks<Arc<Account>>,
     targets: Blocks<Target>,
     active: Result<Active, Refusal>,
+    active_account: Result<Option<String>, Refusal>,
+    active_workspace: Result<Option<WorkspaceId>, Refusal>,
     custom_header: Result<Option<Header>, Refusal>,
 }
 
@@ -35,6 +37,8 @@ impl Config {
             accounts: Ok(BTreeMap::new()),
             targets: Ok(BTreeMap::new()),
             active: Ok(Active::default()),
+            active_account: Ok(None),
+            active_workspace: Ok(None),
             custom_header: Ok(None),
         }
     }
@@ -58,6 +62,7 @@ impl Config {
         })?;
         let file = File { text, path };
         let root = document.as_table();
+        let block = root.get("active");
         Ok(Self {
             accounts: file.blocks(root, "accounts", |name, block| {
                 let name = Name::parse(name)
@@ -65,9 +70,12 @@ impl Config {
                 account_block::account(name, block, false).map(Arc::new)
             }),
             targets: file.blocks(root, "targets", target),
-            active: root
-                .get("active")
+            active: block
                 .map_or(Ok(Active::default()), |item| file.block("[active]", item, None, active)),
+            active_account: block
+                .map_or(Ok(None), |item| file.block("[active]", item, None, active_account)),
+            active_workspace: block
+                .map_or(Ok(None), |item| file.block("[active]", item, None, active_workspace)),
             custom_header: file.custom_header(root),
         })
     }
@@ -94,6 +102,23 @@ impl Config {
     /// `CONFIG_ERROR` if the block is malformed.
     pub fn active(&self) -> Result<Active, Refusal> {
         self.active.clone()
+    }
+
+    /// `[active].account` for the account axis: a workspace that is no positive number matters
+    /// only to the workspace axis (quirk C7).
+    ///
+    /// # Errors
+    /// `CONFIG_ERROR` if the block is malformed.
+    pub fn active_account(&self) -> Result<Option<&str>, Refusal> {
+        self.active_account.as_ref().map(Option::as_deref).map_err(Clone::clone)
+    }
+
+    /// `[active].workspace` for the workspace axis, whatever the account is called.
+    ///
+    /// # Errors
+    /// `CONFIG_ERROR` if the block is malformed.
+    pub fn active_workspace(&self) -> Result<Option<WorkspaceId>, Refusal> {
+        self.active_workspace.clone()
     }
 
     /// `[settings].custom_header`.
@@ -147,15 +172,31 @@ fn target(name: &str, block: &Map<String, Value>) -> Result<Target, Problem> {
 }
 
 fn active(block: &Map<String, Value>) -> Result<Active, Problem> {
-    if block.contains_key("project") {
-        let rule = "is not allowed here; a project belongs to an account's `default_project`";
-        return Err(Problem::rule("project", rule));
-    }
-    account_block::known(block, &["account", "workspace"])?;
+    active_keys(block)?;
     Ok(Active {
         account: account_block::name(block, "account")?,
         workspace: account_block::workspace(block, "workspace")?,
     })
+}
+
+fn active_account(block: &Map<String, Value>) -> Result<Option<String>, Problem> {
+    active_keys(block)?;
+    account_block::whole_number(block, "workspace")?;
+    Ok(account_block::text(block, "account")?.map(str::to_owned))
+}
+
+fn active_workspace(block: &Map<String, Value>) -> Result<Option<WorkspaceId>, Problem> {
+    active_keys(block)?;
+    account_block::text(block, "account")?;
+    account_block::workspace(block, "workspace")
+}
+
+fn active_keys(block: &Map<String, Value>) -> Result<(), Problem> {
+    if block.contains_key("project") {
+        let rule = "is not allowed here; a project belongs to an account's `default_project`";
+        return Err(Problem::rule("project", rule));
+    }
+    account_block::known(block, &["account", "workspace"])
 }
 
 /// What error messages need to know.

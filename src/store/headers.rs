@@ -31,8 +31,10 @@ const RESERVED: [&str; 14] = [
 /// `CONFIG_ERROR` for a name that the proxy owns, and for what is no header at all.
 pub fn custom_header(name: &str, value: &str, source: &str) -> Result<CustomHeader, Refusal> {
     let spelling = name.to_owned();
-    let name = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| Refusal::config(format!("{source}: the header name is not valid")))?;
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+        Refusal::config(format!("{source}: the header name is not valid"))
+            .hint("give a name of letters, digits and `-`, such as X-Mixpanel-Cluster")
+    })?;
     let plain = name.as_str().replace('_', "-");
     if plain.starts_with("x-mp-") || RESERVED.contains(&plain.as_str()) {
         return Err(Refusal::config(format!("{source}: `{name}` cannot be a custom header"))
@@ -42,6 +44,7 @@ pub fn custom_header(name: &str, value: &str, source: &str) -> Result<CustomHead
     let parsed = HeaderValue::from_str(value).ok().filter(|_| value.is_ascii());
     let mut value = parsed.ok_or_else(|| {
         Refusal::config(format!("{source}: the value of `{name}` is not visible ASCII"))
+            .hint("give it a value of visible ASCII characters on one line")
     })?;
     value.set_sensitive(true);
     Ok(CustomHeader { spelling, name, value })

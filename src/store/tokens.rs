@@ -15,7 +15,9 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::Value;
-use speedate::DateTime;
+use speedate::{
+    DateTime, IntFloat, MicrosecondsPrecisionOverflowBehavior, TimeConfig, float_parse_str,
+};
 use std::{path::PathBuf, time::Duration};
 
 /// What is wrong with a token set.
@@ -170,28 +172,38 @@ fn expiry(value: &Value) -> Option<i64> {
             number.as_i64().map_or_else(|| from_float(number.as_f64()?), from_int)
         }
         Value::String(text) => {
-            let text = text.trim();
-            if let Ok(number) = text.parse() {
-                return from_int(number);
+            match DateTime::parse_bytes_rfc3339_with_config(text.as_bytes(), &CUT) {
+                Ok(time) if time.date.year > 0 => {
+                    time.time.tz_offset?;
+                    let micros = time.timestamp_tz().checked_mul(1_000_000)?;
+                    micros.checked_add(time.time.microsecond.into())
+                }
+                Ok(_) => None,
+                Err(_) => match float_parse_str(text) {
+                    IntFloat::Int(number) => from_int(number),
+                    IntFloat::Float(number) => from_float(number),
+                    IntFloat::Err => None,
+                },
             }
-            if let Ok(time) = DateTime::parse_str_rfc3339(text) {
-                time.time.tz_offset?;
-                let micros = time.timestamp_tz().checked_mul(1_000_000)?;
-                return micros.checked_add(time.time.microsecond.into());
-            }
-            from_float(text.parse().ok()?)
         }
         _ => None,
     }
 }
 
+/// As pydantic reads: what is finer than microseconds is cut off.
+const CUT: TimeConfig = TimeConfig {
+    microseconds_precision_overflow_behavior: MicrosecondsPrecisionOverflowBehavior::Truncate,
+    unix_timestamp_offset: None,
+};
 const MILLISECONDS_ABOVE: u64 = 20_000_000_000;
 /// The end of the year 9999, past which no date exists.
 const LAST_MICROS: i64 = 253_402_300_799_999_999;
+/// The start of the year 1, before which none exists.
+const FIRST_MICROS: i64 = -62_135_596_800_000_000;
 
 fn from_int(number: i64) -> Option<i64> {
     let unit = if number.unsigned_abs() > MILLISECONDS_ABOVE { 1_000 } else { 1_000_000 };
-    number.checked_mul(unit).filter(|micros| *micros <= LAST_MICROS)
+    number.checked_mul(unit).filter(|micros| (FIRST_MICROS..=LAST_MICROS).contains(micros))
 }
 
 #[expect(
@@ -202,7 +214,8 @@ fn from_int(number: i64) -> Option<i64> {
 fn from_float(number: f64) -> Option<i64> {
     let unit = if number.abs() > MILLISECONDS_ABOVE as f64 { 1e3 } else { 1e6 };
     let micros = (number * unit).round();
-    (micros.is_finite() && micros.abs() <= LAST_MICROS as f64).then_some(micros as i64)
+    let range = FIRST_MICROS as f64..=LAST_MICROS as f64;
+    range.contains(&micros).then_some(micros as i64)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 mod architecture;
 mod oauth_endpoint;
+mod oracle;
 mod policy;
 mod proxy;
 mod raw;

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A virtual environment with the pinned client; made once and kept in the target folder.
-fn environment() -> PathBuf {
+pub fn environment() -> PathBuf {
     let pins = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/requirements.txt");
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reference");
     let done = venv.join("installed.txt");
