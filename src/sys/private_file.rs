@@ -5,7 +5,7 @@
 
 use crate::model::refusal::Refusal;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, openat, statat};
-use rustix::io::Errno;
+use rustix::{io::Errno, process::geteuid};
 use std::{
     ffi::OsStr,
     fs::File,
@@ -31,6 +31,8 @@ pub enum PrivateFileError {
     TooLarge { path: PathBuf },
     #[error("`{path}`: {kind}", path = path.display())]
     Io { path: PathBuf, kind: io::ErrorKind },
+    #[error("`{path}` belongs to uid {owner}, and uid {us} may not read it", path = path.display())]
+    NotOurs { path: PathBuf, owner: u32, us: u32 },
     #[error("`{path}` is locked by another program", path = path.display())]
     Busy { path: PathBuf },
 }
@@ -45,6 +47,14 @@ impl PrivateFileError {
             }
             Self::NotRegular { path } => format!("put a regular file at `{}`", path.display()),
             Self::Permissions { path, .. } => format!("run: chmod 600 {}", path.display()),
+            Self::NotOurs { path, owner: 0, .. } => format!(
+                "give it to this program's group: chgrp GID {path} && chmod 440 {path}; in Kubernetes set `fsGroup`",
+                path = path.display()
+            ),
+            Self::NotOurs { path, owner, us } => format!(
+                "run as its owner (in a container: --user {owner}), or run: chown {us} {}",
+                path.display()
+            ),
             Self::TooLarge { path } => {
                 format!("check that `{}` is the file that is meant", path.display())
             }
@@ -78,7 +88,7 @@ impl PrivateFileError {
 ///
 /// # Errors
 /// A link at the file or at a directory below `home`, anything but a regular file, a group or
-/// world permission bit, more than 1 MiB, or the system's own refusal.
+/// world permission bit (but see [`shared`]), more than 1 MiB, or the system's own refusal.
 pub fn read(path: &Path, home: Option<&Path>) -> Result<Option<Vec<u8>>, PrivateFileError> {
     open_checked(path, home)?.map(|fd| read_open(fd, path)).transpose()
 }
@@ -109,7 +119,7 @@ pub(super) fn read_open(fd: OwnedFd, path: &Path) -> Result<Vec<u8>, PrivateFile
         return Err(PrivateFileError::NotRegular { path: path.into() });
     }
     let mode = Mode::from_raw_mode(stat.st_mode);
-    if mode.intersects(Mode::RWXG | Mode::RWXO) {
+    if shared(mode, stat.st_uid, geteuid().as_raw()) {
         #[allow(clippy::useless_conversion, reason = "the width differs between systems")]
         let mode = u32::from(mode.as_raw_mode()) & 0o7777;
         return Err(PrivateFileError::Permissions { path: path.into(), mode });
@@ -123,6 +133,16 @@ pub(super) fn read_open(fd: OwnedFd, path: &Path) -> Result<Vec<u8>, PrivateFile
         return Err(PrivateFileError::TooLarge { path: path.into() });
     }
     Ok(bytes)
+}
+
+/// Whether others than `us` and root can get at a file of this mode and owner.
+/// SECURITY: the group may read what belongs to root where we are not root (PostgreSQL treats its
+/// keys so): only an administrator can have made it so, and a mounted Kubernetes secret
+/// (`root:fsGroup 0440`) has no other way to reach a program that is not root.
+const fn shared(mode: Mode, owner: u32, us: u32) -> bool {
+    let others = mode.intersection(Mode::RWXG.union(Mode::RWXO));
+    let allowed = if owner == 0 && us != 0 { Mode::RGRP } else { Mode::empty() };
+    !allowed.contains(others)
 }
 
 /// Opens the file itself: every directory below `home` first, none of them through a link.
@@ -144,7 +164,8 @@ pub(super) enum Missing {
 }
 
 /// Opens the directory of `path`; `None` if it does not exist and is not to be made.
-/// SECURITY: below `home` no component is followed; above it, the system is trusted.
+/// SECURITY: below `home` no component is followed; above it, the system is trusted. A home of `/`
+/// is a container without one: all is the system's then, its `/var/run` and `..data` links too.
 pub(super) fn open_parent(
     path: &Path,
     home: Option<&Path>,
@@ -155,6 +176,7 @@ pub(super) fn open_parent(
         _ => Path::new("."),
     };
     let follow = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let home = home.filter(|home| *home != Path::new("/"));
     let below = home.and_then(|home| Some((home, parent.strip_prefix(home).ok()?)));
     // Without a home to be below of, all of the path is walked, links allowed.
     let (root, rest, flags) = match below {
@@ -201,11 +223,14 @@ pub(super) fn step(
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => error,
     };
-    let kind = statat(&at, name, AtFlags::SYMLINK_NOFOLLOW)
-        .map(|stat| FileType::from_raw_mode(stat.st_mode));
-    Err(match kind {
+    let stat = statat(&at, name, AtFlags::SYMLINK_NOFOLLOW);
+    let owner = stat.as_ref().map_or(0, |stat| stat.st_uid);
+    Err(match stat.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
         Ok(FileType::Symlink) => PrivateFileError::Symlink { path: walked.into() },
         Ok(FileType::Socket) => PrivateFileError::NotRegular { path: walked.into() },
+        Ok(FileType::RegularFile) if error == Errno::ACCESS => {
+            PrivateFileError::NotOurs { path: walked.into(), owner, us: geteuid().as_raw() }
+        }
         _ => PrivateFileError::io(walked, &error.into()),
     })
 }
@@ -292,6 +317,34 @@ mod tests {
         let parent = home.join("a/b");
         let expected = Err(PrivateFileError::NotRegular { path: parent.clone() });
         assert_eq!(read(&parent, Some(home)), expected);
+    }
+
+    #[test]
+    fn only_roots_files_may_be_read_by_a_group() {
+        let shared = |mode, owner, us| shared(Mode::from_raw_mode(mode), owner, us);
+        for mode in [0o400, 0o600, 0o440, 0o640] {
+            assert!(!shared(mode, 0, 65532), "{mode:o}");
+            assert_eq!(shared(mode, 65532, 65532), mode & 0o077 != 0, "{mode:o}");
+            assert_eq!(shared(mode, 0, 0), mode & 0o077 != 0, "{mode:o}");
+        }
+        for mode in [0o444, 0o660, 0o450, 0o404] {
+            assert!(shared(mode, 0, 65532), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_home_of_slash_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        private(&dir.path().join("..2026/bridge"), b"x");
+        symlink("..2026", dir.path().join("..data")).unwrap();
+        symlink("..data/bridge", dir.path().join("bridge")).unwrap();
+        let inside = dir.path().join("..data/bridge");
+        assert_eq!(read(&inside, Some(Path::new("/"))), Ok(Some(b"x".to_vec())));
+        assert!(read(&inside, Some(dir.path())).is_err());
+        // The file itself may be no link, wherever it is.
+        let link = dir.path().join("bridge");
+        let refused = PrivateFileError::Symlink { path: link.clone() };
+        assert_eq!(read(&link, Some(Path::new("/"))), Err(refused));
     }
 
     #[test]
