@@ -29,6 +29,7 @@ pub mod cli;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod model;
+pub mod ops;
 pub mod proxy;
 pub mod store;
 pub mod sys;

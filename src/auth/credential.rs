@@ -13,13 +13,32 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderValue;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// A ready-made `Authorization` value; only this module makes one.
 #[derive(Debug, Clone)]
 pub struct Authorization(HeaderValue);
 
 impl Authorization {
+    /// The value for a bearer that no account has yet; `None` if it cannot stand in a header.
+    #[must_use]
+    pub fn bearer(token: &SecretString) -> Option<Self> {
+        Self::of(&bearer(token.expose_secret()))
+    }
+
+    /// The value for a service account that is not configured yet; `None` as above.
+    #[must_use]
+    pub fn basic(username: &str, secret: &SecretString) -> Option<Self> {
+        let pair = SecretString::from(format!("{username}:{}", secret.expose_secret()));
+        Self::of(&format!("Basic {}", STANDARD.encode(pair.expose_secret())))
+    }
+
+    fn of(text: &str) -> Option<Self> {
+        let mut value = HeaderValue::from_str(text).ok()?;
+        value.set_sensitive(true);
+        (text.len() > "Bearer ".len()).then_some(Self(value))
+    }
+
     /// The header value, marked sensitive.
     #[must_use]
     pub const fn value(&self) -> &HeaderValue {
@@ -56,8 +75,7 @@ pub fn authorize(session: &Session, scheme: Scheme, env: &Env) -> Result<Authori
             ));
         }
         Credential::ServiceAccount { username, secret } => {
-            let pair =
-                secrecy::SecretString::from(format!("{username}:{}", secret.expose_secret()));
+            let pair = SecretString::from(format!("{username}:{}", secret.expose_secret()));
             let basic = STANDARD.encode(pair.expose_secret());
             if scheme == Scheme::Mcp {
                 format!("Bearer Basic {basic}")
@@ -80,20 +98,15 @@ pub fn authorize(session: &Session, scheme: Scheme, env: &Env) -> Result<Authori
             bearer(browser_token(session, env, clock::now_micros())?.access_token.expose_secret())
         }
     };
-    let mut value = HeaderValue::from_str(&text)
-        .ok()
-        .filter(|_| text.len() > "Bearer ".len())
-        .ok_or_else(|| {
-            Refusal::new(
-                Code::OauthTokenError,
-                format!("the token of account `{name}` is empty or cannot stand in a header"),
-            )
-            .hint(format!(
-                "run: mp account update {name} with a valid token, or: mp account login {name}"
-            ))
-        })?;
-    value.set_sensitive(true);
-    Ok(Authorization(value))
+    Authorization::of(&text).ok_or_else(|| {
+        Refusal::new(
+            Code::OauthTokenError,
+            format!("the token of account `{name}` is empty or cannot stand in a header"),
+        )
+        .hint(format!(
+            "run: mp-proxy account update {name} with a valid token, or: mp-proxy account login {name}"
+        ))
+    })
 }
 
 fn bearer(token: &str) -> String {

@@ -1,0 +1,198 @@
+//! Logging in: the guided [`unified`] login; [`again`] logs one account in that is there.
+//! Called by the commands `login` and `account login`.
+//! Invariant: nothing is written before `/me` accepted the credential and the project was found
+//! to be in its region; a failure leaves everything as it was, but for a registered client.
+
+pub mod again;
+pub mod book;
+mod fresh;
+pub mod kind;
+pub mod naming;
+pub mod project;
+pub mod region;
+pub mod who;
+
+use crate::{
+    auth::{credential::Authorization, oauth::login::Person},
+    model::{
+        account::{Account, Credential, TokenSource},
+        id::{Name, ProjectId},
+        me::Me,
+        refusal::{Code, Refusal},
+        region::Region,
+    },
+    sys::{env::Env, http::HttpClient},
+};
+use book::Book;
+use fresh::browser;
+use kind::{Kind, Told, collect, detect};
+use project::{Chosen, Picker, choose, cross_check, settle};
+use secrecy::SecretString;
+use serde::Serialize;
+use std::time::Duration;
+use who::ask;
+
+/// The doors that a login uses.
+#[derive(Clone, Copy)]
+pub struct Doors<'a> {
+    /// The environment.
+    pub env: &'a Env,
+    /// The client for calls.
+    pub http: &'a HttpClient,
+    /// How to talk to the person.
+    pub person: &'a dyn Person,
+    /// How long to wait for the browser.
+    pub timeout: Duration,
+}
+
+impl std::fmt::Debug for Doors<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Doors").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// What a guided login was told; all of it may be left out.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The account's name.
+    pub name: Option<Name>,
+    /// Its region.
+    pub region: Option<Region>,
+    /// Its project.
+    pub project: Option<ProjectId>,
+    /// Its type.
+    pub told: Told,
+}
+
+/// The outcome of a guided login.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LoggedIn {
+    /// The account, active from now on.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Its region.
+    pub region: String,
+    /// The user's address, as `/me` says.
+    pub user_email: Option<String>,
+    /// Its project.
+    pub project_id: Option<String>,
+    /// The name of the project.
+    pub project_name: Option<String>,
+}
+
+/// The guided login: finds out type, region, project and name, adds the account (or renews the
+/// one of that name) and activates it.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for flags that do not fit, `PROJECT_NOT_FOUND`, `CONFIG_ERROR`,
+/// `ACCOUNT_EXISTS`, the region's errors, and all of [`login`] for a browser login.
+pub async fn unified(
+    doors: Doors<'_>,
+    request: &Request,
+    pick: Picker<'_>,
+) -> Result<LoggedIn, Refusal> {
+    let kind = detect(&request.told, doors.env)?;
+    let book = Book::open(doors.env)?;
+    let existing = match &request.name {
+        Some(name) => book.account(name)?,
+        None => None,
+    };
+    if let Some(existing) = existing {
+        return again::renew(doors, &book, request, kind, &existing).await;
+    }
+    let again = format!("mp-proxy login{}", kind.flag());
+    let (account, me, tokens) = if kind == Kind::OauthBrowser {
+        let region = request.region.unwrap_or(Region::Us);
+        let fresh = browser(doors, &book, region, request.name.as_ref(), &again).await?;
+        let chosen = choose(&fresh.me, request.project.as_ref(), doors.env, &|text| {
+            doors.person.note(text);
+        });
+        // What is known before anybody is asked, the page in the browser may say too.
+        let known = chosen.and_then(|chosen| match &chosen {
+            Chosen::Settled(id) => cross_check(&fresh.me, id.as_ref(), region).map(|()| chosen),
+            Chosen::Ask(_) => Ok(chosen),
+        });
+        let (fresh, chosen) = fresh.show(known).await?;
+        let project = settle(&fresh.me, chosen, pick)?;
+        cross_check(&fresh.me, project.as_ref(), region)?;
+        let account = Account {
+            name: name(request, &book, &fresh.me)?,
+            region,
+            default_project: project,
+            credential: Credential::OauthBrowser,
+        };
+        (account, fresh.me, Some(fresh.tokens))
+    } else {
+        let credential = collect(kind, &request.told, doors.env, None)?;
+        let authorization = authorization(&credential, doors.env)?;
+        let region = match request.region {
+            Some(region) => region,
+            None => region::probe(doors.http, &authorization, doors.person).await?,
+        };
+        let me = identify(doors, region, &authorization, &again).await?;
+        let chosen = choose(&me, request.project.as_ref(), doors.env, &|text| {
+            doors.person.note(text);
+        })?;
+        let project = settle(&me, chosen, pick)?;
+        let account = Account {
+            name: name(request, &book, &me)?,
+            region,
+            default_project: project,
+            credential,
+        };
+        (account, me, None)
+    };
+    book.publish(&account, tokens.as_ref())?;
+    Ok(summary(&account, &me))
+}
+
+/// Asks `/me` with a credential that was given.
+async fn identify(
+    doors: Doors<'_>,
+    region: Region,
+    authorization: &Authorization,
+    again: &str,
+) -> Result<Me, Refusal> {
+    doors.person.progress("asking Mixpanel who this is");
+    ask(doors.http, region, authorization)
+        .await
+        .map_err(|error| error.refusal(Code::AuthFailed, Code::OauthNetworkUnreachable, again))
+}
+
+fn authorization(credential: &Credential, env: &Env) -> Result<Authorization, Refusal> {
+    let made = match credential {
+        Credential::ServiceAccount { username, secret } => Authorization::basic(username, secret),
+        Credential::OauthToken(TokenSource::Inline(token)) => Authorization::bearer(token),
+        Credential::OauthToken(TokenSource::Env(name)) => {
+            env.get(name).map(SecretString::from).and_then(|token| Authorization::bearer(&token))
+        }
+        Credential::OauthBrowser => None,
+    };
+    made.ok_or_else(|| {
+        Refusal::config("the credential is empty or cannot stand in a header")
+            .hint("check MP_USERNAME and MP_SECRET, or the token's variable")
+    })
+}
+
+fn name(request: &Request, book: &Book<'_>, me: &Me) -> Result<Name, Refusal> {
+    match &request.name {
+        Some(name) => Ok(name.clone()),
+        None => naming::default_name(me, &book.names()).ok_or_else(|| {
+            Refusal::config("no account name is left").hint("run: mp-proxy login --name NAME")
+        }),
+    }
+}
+
+fn summary(account: &Account, me: &Me) -> LoggedIn {
+    let project = account.default_project.as_ref();
+    LoggedIn {
+        name: account.name.to_string(),
+        kind: account.type_name(),
+        region: account.region.to_string(),
+        user_email: me.user_email.clone(),
+        project_id: project.map(ToString::to_string),
+        project_name: project.and_then(|id| me.project(id)).map(|project| project.name.clone()),
+    }
+}

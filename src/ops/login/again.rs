@@ -1,0 +1,138 @@
+//! Logging in an account that is in the config already. Called by `account login` and by the
+//! guided login. Invariant: type, region and project stay what they are; a project is only filled
+//! in where there is none.
+
+use super::{
+    Doors, LoggedIn, Request, authorization,
+    book::Book,
+    fresh::browser,
+    identify,
+    kind::{Kind, collect},
+    project::{backfill, cross_check},
+    summary,
+};
+use crate::{
+    model::{
+        account::{Account, Credential},
+        id::Name,
+        me::Me,
+        refusal::Refusal,
+    },
+    store::{clients, tokens},
+};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// The outcome of logging one account in, as the reference prints it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OAuthLoginResult {
+    /// The account.
+    pub account_name: String,
+    /// Who it is.
+    pub user: Option<User>,
+    /// When the access token expires, ISO 8601.
+    pub expires_at: Option<String>,
+    /// Where the tokens are.
+    pub tokens_path: Option<PathBuf>,
+    /// Where the client of the region is.
+    pub client_path: Option<PathBuf>,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct User {
+    /// The number.
+    pub id: i64,
+    /// The address.
+    pub email: String,
+}
+
+/// Logs an `oauth_browser` account of the config in, again or for the first time.
+///
+/// # Errors
+/// `CONFIG_ERROR` for another type, a project of another region or a file that cannot be
+/// written; all of [`crate::auth::oauth::login::login`]; `OAUTH_TOKEN_ERROR` if `/me` does not
+/// accept the new token.
+pub async fn account(doors: Doors<'_>, name: &Name) -> Result<OAuthLoginResult, Refusal> {
+    let book = Book::open(doors.env)?;
+    let account = book.account(name)?.ok_or_else(|| book.unknown(name))?;
+    if !matches!(account.credential, Credential::OauthBrowser) {
+        return Err(Refusal::config(format!(
+            "account `{name}` is of type `{}`, and only `oauth_browser` logs in",
+            account.type_name()
+        ))
+        .hint(format!("to renew its secret or token, run: mp-proxy account update {name}")));
+    }
+    let (_, me, expires_at) = refresh(doors, &book, &account).await?;
+    Ok(OAuthLoginResult {
+        account_name: name.to_string(),
+        user: me.user_id.zip(me.user_email).map(|(id, email)| User { id, email }),
+        expires_at,
+        tokens_path: tokens::path(doors.env, name),
+        client_path: clients::path(doors.env, account.region),
+    })
+}
+
+/// The browser's part: new tokens, and a project if there was none.
+async fn refresh(
+    doors: Doors<'_>,
+    book: &Book<'_>,
+    account: &Account,
+) -> Result<(Account, Me, Option<String>), Refusal> {
+    let name = &account.name;
+    let command = format!("mp-proxy account login {name}");
+    let fresh = browser(doors, book, account.region, Some(name), &command).await?;
+    let project = account.default_project.clone().or_else(|| backfill(&fresh.me, account.region));
+    let checked = cross_check(&fresh.me, project.as_ref(), account.region);
+    let (shown, ()) = fresh.show(checked).await?;
+    tokens::save(doors.env, name, &shown.tokens)?;
+    if let (None, Some(project)) = (&account.default_project, &project) {
+        book.set_project(name, project)?;
+    }
+    let expires_at = tokens::to_value(&shown.tokens)["expires_at"].as_str().map(Into::into);
+    Ok((Account { default_project: project, ..account.clone() }, shown.me, expires_at))
+}
+
+/// Renews the credential of an account for the guided login, and activates it.
+pub(super) async fn renew(
+    doors: Doors<'_>,
+    book: &Book<'_>,
+    request: &Request,
+    kind: Kind,
+    existing: &Account,
+) -> Result<LoggedIn, Refusal> {
+    let name = &existing.name;
+    let remove = format!("take another --name, or run first: mp-proxy account remove {name}");
+    if existing.type_name() != kind.as_str() {
+        return Err(Refusal::config(format!(
+            "account `{name}` is of type `{}` and a login cannot make it `{}`",
+            existing.type_name(),
+            kind.as_str()
+        ))
+        .hint(remove));
+    }
+    if let Some(region) = request.region.filter(|region| *region != existing.region) {
+        return Err(Refusal::config(format!(
+            "account `{name}` is in region `{}` and a login cannot move it to `{region}`",
+            existing.region
+        ))
+        .hint(remove));
+    }
+    if let Some(project) = &request.project {
+        doors.person.note(&format!(
+            "--project is not used when an account logs in again; to change it, run: mp-proxy project use {project}"
+        ));
+    }
+    if kind == Kind::OauthBrowser {
+        let (account, me, _) = refresh(doors, book, existing).await?;
+        book.activate(name)?;
+        return Ok(summary(&account, &me));
+    }
+    let credential = collect(kind, &request.told, doors.env, Some(&existing.credential))?;
+    let authorization = authorization(&credential, doors.env)?;
+    let command = format!("mp-proxy login --name {name}{}", kind.flag());
+    let me = identify(doors, existing.region, &authorization, &command).await?;
+    let account = Account { credential, ..existing.clone() };
+    book.renew(&account)?;
+    Ok(summary(&account, &me))
+}
