@@ -1,19 +1,23 @@
 //! The arguments as clap sees them; nothing here leaves `cli`. Called by `main`.
 //! One file per topic under `args/`; this one has the top: global flags and the list of commands.
 
+pub mod account;
 pub mod axes;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod governance;
 pub mod log;
+pub mod login;
 pub mod serve;
 pub mod session;
 
+pub use account::AccountCommand;
 pub use axes::Axes;
 #[cfg(feature = "demo")]
 pub use demo::Demo;
 pub use governance::Governance;
 pub use log::{Log, LogFormat, LogLevel};
+pub use login::Login;
 pub use serve::Serve;
 pub use session::{SessionCommand, Show};
 
@@ -39,6 +43,11 @@ pub struct Cli {
 pub enum Command {
     /// Listen and forward until Ctrl-C or SIGTERM
     Serve(Box<Serve>),
+    /// Add an account: type, region, project and name are found out
+    Login(Box<Login>),
+    /// Accounts
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// Show or change the session
     #[command(subcommand)]
     Session(SessionCommand),

@@ -2,10 +2,14 @@
 
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod login;
 pub mod serve;
 pub mod session;
 
-use super::args::{Cli, Command, SessionCommand};
+use super::{
+    args::{AccountCommand, Cli, Command, SessionCommand},
+    output::Notes,
+};
 use crate::sys::env::Env;
 use std::{process::ExitCode, sync::Arc};
 
@@ -15,7 +19,10 @@ pub(super) use super::output::print;
 #[must_use]
 pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
     let Cli { axes, quiet, command } = cli;
+    let notes = if quiet { Notes::Hide } else { Notes::Show };
     match command {
+        Command::Login(args) => login::login(*args, &env, notes),
+        Command::Account(AccountCommand::Login(args)) => login::account_login(&args, &env, notes),
         Command::Serve(mut args) => {
             args.axes = args.axes.or(axes, &env);
             args.log.quiet |= quiet;

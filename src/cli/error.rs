@@ -56,6 +56,7 @@ fn exit_code(code: Code) -> ExitCode {
         | Code::OauthNetworkUnreachable
         | Code::BearerRequired => 2,
         Code::InvalidArgument | Code::TargetMutuallyExclusive => 3,
+        Code::ProjectNotFound => 4,
         Code::RateLimited => 5,
         _ => 1,
     })

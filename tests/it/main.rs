@@ -9,6 +9,8 @@
 )]
 
 mod architecture;
+mod login;
+mod login_support;
 mod oauth_endpoint;
 mod oracle;
 mod policy;

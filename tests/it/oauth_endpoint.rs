@@ -31,37 +31,8 @@ fn account() -> Name {
     Name::parse("me").unwrap()
 }
 
-/// Presses the button of the consent page as a browser would, and gives where it is sent.
 fn press(authorization: &Authorization, decision: &str) -> Url {
-    let get = |request: String, to: &Url| -> String {
-        use std::io::{Read as _, Write as _};
-        let mut stream =
-            std::net::TcpStream::connect((to.host_str().unwrap(), to.port().unwrap())).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
-    let url = &authorization.url;
-    let page = get(
-        format!(
-            "GET {}?{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-            url.path(),
-            url.query().unwrap()
-        ),
-        url,
-    );
-    let ask = page.split("name=\"ask\" value=\"").nth(1).expect("the consent page");
-    let form = format!("ask={}&decision={decision}", ask.split('"').next().unwrap());
-    let answer = get(
-        format!(
-            "POST /oauth/authorize/decide/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{form}",
-            form.len()
-        ),
-        url,
-    );
-    let location = answer.lines().find_map(|line| line.strip_prefix("location: ")).unwrap();
-    Url::parse(location).unwrap()
+    crate::login_support::press(&authorization.url, decision)
 }
 
 fn code(url: &Url) -> AuthorizationCode {
