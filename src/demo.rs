@@ -6,5 +6,6 @@ mod grants;
 pub mod home;
 pub mod oauth_server;
 mod pages;
+pub mod quotas;
 pub mod stand_in;
 pub mod switches;

@@ -10,6 +10,7 @@ pub mod guard;
 pub mod handler;
 pub mod health;
 pub mod overrides;
+pub mod pace;
 pub mod policy;
 pub mod pool;
 pub mod respond;

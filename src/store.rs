@@ -8,6 +8,8 @@ pub mod config;
 pub mod headers;
 pub mod me_cache;
 pub mod me_json;
+pub mod pacer_ledger;
+pub mod pacer_settings;
 pub mod policy_file;
 pub mod snapshot;
 pub mod tokens;

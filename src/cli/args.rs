@@ -8,6 +8,7 @@ pub mod demo;
 pub mod governance;
 pub mod log;
 pub mod login;
+pub mod pace;
 pub mod serve;
 pub mod session;
 
@@ -18,6 +19,7 @@ pub use demo::Demo;
 pub use governance::Governance;
 pub use log::{Log, LogFormat, LogLevel};
 pub use login::Login;
+pub use pace::Pace;
 pub use serve::Serve;
 pub use session::{SessionCommand, Show};
 

@@ -5,6 +5,7 @@
 use super::{
     answers::{Body, export, faulty, json_answer, me, number},
     oauth_server::OauthServer,
+    quotas::Quotas,
     switches::Fault,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -58,6 +59,7 @@ impl fmt::Debug for Received {
 pub struct StandInService {
     log: Arc<Mutex<VecDeque<Received>>>,
     oauth: Arc<OauthServer>,
+    quotas: Quotas,
 }
 
 impl StandInService {
@@ -71,6 +73,12 @@ impl StandInService {
     #[must_use]
     pub fn oauth(&self) -> &OauthServer {
         &self.oauth
+    }
+
+    /// Its quotas, off until they are enforced.
+    #[must_use]
+    pub const fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// Serves one connection to its end.
@@ -133,11 +141,15 @@ impl StandInService {
                 &json!({"status": "error", "error": "Unauthorized"}),
             );
         }
+        let counted = match self.quotas.admit(path, query) {
+            Ok(counted) => counted,
+            Err(refused) => return *refused,
+        };
         tokio::time::sleep(Duration::from_millis(
             number(query, "delay_ms").unwrap_or(0).min(60_000),
         ))
         .await;
-        match path.trim_end_matches('/') {
+        let mut answer = match path.trim_end_matches('/') {
             "/api/2.0/export" => export(query),
             "/api/app/me" => {
                 json_answer(StatusCode::OK, &self.oauth.switches().me_body.unwrap_or_else(me))
@@ -156,7 +168,11 @@ impl StandInService {
                 StatusCode::OK,
                 &json!({"echo": {"method": parts.method.as_str(), "target": parts.uri.to_string()}}),
             ),
+        };
+        if let Some(counted) = counted {
+            answer.headers_mut().extend(counted.headers.clone());
         }
+        answer
     }
 }
 
@@ -229,6 +245,12 @@ impl StandIn {
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.service.received()
+    }
+
+    /// Its quotas, off until they are enforced.
+    #[must_use]
+    pub const fn quotas(&self) -> &Quotas {
+        self.service.quotas()
     }
 
     /// Its OAuth server: switches and counters.

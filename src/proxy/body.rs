@@ -152,6 +152,15 @@ impl RequestBody {
         }
     }
 
+    /// All of the body, if it is here.
+    #[must_use]
+    pub fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Self::Whole(bytes) => Some(bytes),
+            Self::Streaming { .. } => None,
+        }
+    }
+
     /// The same body once more, if it is still there.
     #[must_use]
     pub fn again(&self) -> Option<Self> {

@@ -1,8 +1,15 @@
 //! What the proxy allows and keeps account of, built once at start: policy, and later steps of
 //! the same kind. Made by `server`, used by `handler` and `health`.
 
-use super::policy::live::{LivePolicy, Place};
-use crate::model::{policy::Rules, refusal::Refusal};
+use super::{
+    pace::{self, Pacer},
+    policy::live::{LivePolicy, Place},
+};
+use crate::{
+    model::{policy::Rules, refusal::Refusal},
+    sys::env::Env,
+};
+use std::sync::Arc;
 
 /// What governs a proxy, as it is asked for.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +18,8 @@ pub struct Options {
     pub policy: Place,
     /// The rules that the flags make.
     pub rules: Rules,
+    /// How requests are paced.
+    pub pace: pace::Options,
 }
 
 /// What governs a running proxy.
@@ -18,14 +27,20 @@ pub struct Options {
 pub struct Governance {
     /// The rules in force.
     pub policy: LivePolicy,
+    /// The quotas that callers share.
+    pub pacer: Pacer,
 }
 
 impl Governance {
     /// Reads what has to be read before the first request.
     ///
     /// # Errors
-    /// A policy file that is wrong, or missing although it was named.
-    pub fn start(options: Options) -> Result<Self, Refusal> {
-        Ok(Self { policy: LivePolicy::start(options.policy, options.rules)? })
+    /// A policy file that is wrong, or missing although it was named; no thread to be had.
+    pub fn start(options: Options, env: &Arc<Env>) -> Result<Self, Refusal> {
+        Ok(Self {
+            policy: LivePolicy::start(options.policy, options.rules)?,
+            pacer: Pacer::start(options.pace, Arc::clone(env))
+                .map_err(|error| Refusal::config(format!("cannot start the pacer: {error}")))?,
+        })
     }
 }

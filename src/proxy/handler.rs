@@ -7,7 +7,7 @@ use super::{
     destination::Destination,
     error::broken_upload,
     forward::{self, Repeat},
-    guard, health, overrides,
+    guard, health, overrides, pace,
     policy::{self, Subject},
     respond::{self, Named},
     rewrite,
@@ -119,14 +119,23 @@ impl Worker {
             authorization.as_ref(),
             proxy.client_authorization,
         )?;
+        // Is there room: after all that can refuse, so that nothing is counted that is not sent.
+        let pacer = &proxy.governance.pacer;
+        let mut permit =
+            pace::pass(pacer, route, &parts.uri, &body, destination, &ready.session, "local")
+                .await?;
         address(destination, target, &mut parts.uri, &mut parts.headers);
         parts.version = http::Version::HTTP_11;
         let repeat = repeat(&parts.method, route);
         let request = Request::from_parts(parts, body);
-        let mut response =
+        if let Some(permit) = &mut permit {
+            permit.sent();
+        }
+        let sent =
             forward::send(&self.pool, &proxy.timeouts, destination, request, &progress, repeat)
-                .await?;
-        rewrite::response_headers(response.headers_mut());
+                .await
+                .map(rewrite::response);
+        let mut response = pace::outcome(permit, sent)?;
         response.headers_mut().insert(RESOLVED, ready.resolved.clone());
         for variable in &ready.session.overruled {
             tracing::warn!(variable, "the environment overruled a header of the request");

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, header, uri::PathAndQuery};
 use std::borrow::Cow;
 
 /// Our name in `Via`.
@@ -190,7 +190,7 @@ pub fn request_headers(
 }
 
 /// Makes the upstream's header fields those of our answer.
-pub fn response_headers(headers: &mut HeaderMap) {
+fn response_headers(headers: &mut HeaderMap) {
     // RFC 9112 §6.3: the coding overrides a length, which must not be passed on.
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
@@ -200,6 +200,13 @@ pub fn response_headers(headers: &mut HeaderMap) {
     // A Mixpanel cookie on localhost would be sent to every other local server.
     headers.remove(header::SET_COOKIE);
     headers.append(header::VIA, VIA);
+}
+
+/// The same for a whole answer.
+#[must_use]
+pub fn response<B>(mut answer: Response<B>) -> Response<B> {
+    response_headers(answer.headers_mut());
+    answer
 }
 
 fn remove_ours(headers: &mut HeaderMap) {

@@ -116,8 +116,8 @@ impl Server {
         let listener = net::TcpListener::bind(options.listen).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let governance =
-            governance::Governance::start(options.governance).map_err(StartError::Governance)?;
+        let governance = governance::Governance::start(options.governance, &env)
+            .map_err(StartError::Governance)?;
         let proxy = Proxy {
             snapshots: SnapshotStore::new(env),
             base: options.base,

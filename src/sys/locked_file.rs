@@ -9,7 +9,7 @@ use rustix::{
     io::Errno,
 };
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::File,
     io::Write as _,
     os::fd::OwnedFd,
@@ -30,6 +30,13 @@ pub struct LockedFile {
     _lock: OwnedFd,
 }
 
+/// What a write waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    Disk,
+    Cache,
+}
+
 impl LockedFile {
     /// Waits up to `wait` for the lock. Missing directories are made, 0700. Blocks the thread.
     ///
@@ -40,14 +47,28 @@ impl LockedFile {
         home: Option<&Path>,
         wait: Duration,
     ) -> Result<Self, PrivateFileError> {
+        let lock = path.file_name().map(|name| suffixed(name, ".lock")).unwrap_or_default();
+        Self::acquire_with(path, home, wait, &lock)
+    }
+
+    /// The same with a lock file of another name, where another program has settled on one.
+    ///
+    /// # Errors
+    /// As [`LockedFile::acquire`].
+    pub fn acquire_with(
+        path: &Path,
+        home: Option<&Path>,
+        wait: Duration,
+        lock_name: &OsStr,
+    ) -> Result<Self, PrivateFileError> {
         let missing =
             |path: &Path| PrivateFileError::io(path, &std::io::ErrorKind::NotFound.into());
         let name = path.file_name().ok_or_else(|| missing(path))?.to_owned();
         let directory = open_parent(path, home, Missing::Create)?.ok_or_else(|| missing(path))?;
-        let lock_path = path.with_file_name(suffixed(&name, ".lock"));
+        let lock_path = path.with_file_name(lock_name);
         let lock = openat(
             &directory,
-            suffixed(&name, ".lock"),
+            lock_name,
             OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC,
             Mode::RUSR | Mode::WUSR,
         )
@@ -89,18 +110,33 @@ impl LockedFile {
     /// # Errors
     /// The system's own refusal; the old file is then still there, untouched.
     pub fn write(&self, bytes: &[u8]) -> Result<(), PrivateFileError> {
+        self.replace(bytes, Durability::Disk)
+    }
+
+    /// Replaces the file atomically without waiting for the disk: for what a power cut may take.
+    ///
+    /// # Errors
+    /// As [`LockedFile::write`].
+    pub fn write_unsynced(&self, bytes: &[u8]) -> Result<(), PrivateFileError> {
+        self.replace(bytes, Durability::Cache)
+    }
+
+    fn replace(&self, bytes: &[u8], durability: Durability) -> Result<(), PrivateFileError> {
         let failed = |error: std::io::Error| PrivateFileError::io(&self.path, &error);
         // The lock makes the name ours: what stands there was left by a writer that died.
         let temporary = suffixed(&self.name, ".tmp");
         self.unlink(&temporary)?;
-        let written = self.write_new(&temporary, bytes).and_then(|()| {
+        let written = self.write_new(&temporary, bytes, durability).and_then(|()| {
             renameat(&self.directory, &temporary, &self.directory, &self.name).map_err(Into::into)
         });
         if let Err(error) = written {
             let _ = self.unlink(&temporary);
             return Err(failed(error));
         }
-        fsync(&self.directory).map_err(|error| failed(error.into()))
+        match durability {
+            Durability::Disk => fsync(&self.directory).map_err(|error| failed(error.into())),
+            Durability::Cache => Ok(()),
+        }
     }
 
     /// Removes the file; says whether there was one.
@@ -116,12 +152,20 @@ impl LockedFile {
         Ok(removed)
     }
 
-    fn write_new(&self, name: &OsString, bytes: &[u8]) -> std::io::Result<()> {
+    fn write_new(
+        &self,
+        name: &OsString,
+        bytes: &[u8],
+        durability: Durability,
+    ) -> std::io::Result<()> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(&self.directory, name, flags, Mode::RUSR | Mode::WUSR)?);
         file.write_all(bytes)?;
-        file.sync_all()
+        match durability {
+            Durability::Disk => file.sync_all(),
+            Durability::Cache => Ok(()),
+        }
     }
 
     fn unlink(&self, name: &OsString) -> Result<bool, PrivateFileError> {
@@ -133,7 +177,26 @@ impl LockedFile {
     }
 }
 
-fn suffixed(name: &OsString, end: &str) -> OsString {
+/// Takes the exclusive lock on a file of its own, made if it is missing; `None` if somebody
+/// holds it. It lasts as long as the descriptor.
+///
+/// # Errors
+/// A link below `home`, or the system's own refusal.
+pub fn try_lock(path: &Path, home: Option<&Path>) -> Result<Option<OwnedFd>, PrivateFileError> {
+    let failed = |error: Errno| PrivateFileError::io(path, &error.into());
+    let directory =
+        open_parent(path, home, Missing::Create)?.ok_or_else(|| failed(Errno::NOENT))?;
+    let name = path.file_name().ok_or_else(|| failed(Errno::NOENT))?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(&directory, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn suffixed(name: &OsStr, end: &str) -> OsString {
     let mut all = OsString::from(".");
     all.push(name);
     all.push(end);

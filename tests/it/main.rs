@@ -15,6 +15,7 @@ mod oauth_endpoint;
 mod oracle;
 mod policy;
 mod proxy;
+mod quota;
 mod raw;
 mod recorder;
 mod reference;

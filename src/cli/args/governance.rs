@@ -1,6 +1,7 @@
 //! Flags of `mp-proxy serve` that say what callers may do. Flattened into `serve`; each makes
 //! part of one set of rules, beside that of the policy file.
 
+use super::Pace;
 use crate::{
     model::{
         id::{Name, ProjectId},
@@ -56,6 +57,9 @@ pub struct Governance {
     /// Refuse these methods
     #[arg(long, env = "MP_PROXY_DENY_METHOD", value_name = "METHOD", value_delimiter = ',')]
     pub deny_method: Vec<String>,
+    /// How requests are paced.
+    #[command(flatten)]
+    pub pace: Pace,
 }
 
 impl Governance {
@@ -81,7 +85,7 @@ impl Governance {
             methods: lists("method", self.allow_method, self.deny_method, method)?,
             ..Rules::default()
         };
-        Ok(governance::Options { policy, rules })
+        Ok(governance::Options { policy, rules, pace: self.pace.options(env) })
     }
 }
 

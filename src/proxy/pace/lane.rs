@@ -1,0 +1,283 @@
+//! One project's budget as this process knows it: the ledger of its last look, and what has
+//! happened since. Shared by the threads that serve and the one that writes.
+//! Invariant: the lock is held for arithmetic only, never over a file.
+
+use super::{
+    learn::Lesson,
+    schedule::{self, Budget},
+};
+use crate::store::pacer_ledger::{Ledger, LimitSource, Place, Who, same};
+use http::{HeaderValue, StatusCode};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Something that happened and has to reach the file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// A request was, or will be, sent.
+    Add(Who),
+    /// It does not count after all.
+    Remove(f64),
+    /// The server named the limit.
+    Learn(u32),
+    /// The window was full, and what the server advised.
+    Tripped {
+        /// When.
+        at: f64,
+        /// Seconds.
+        after: Option<f64>,
+    },
+    /// A request went through after surprises.
+    Cleared,
+}
+
+/// One project's budget.
+#[derive(Debug)]
+pub struct Lane {
+    /// The project.
+    pub project: String,
+    /// Its budget.
+    pub budget: Budget,
+    /// Its files.
+    pub place: Place,
+    /// When this process first looked at it.
+    pub since: Instant,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    ledger: Ledger,
+    who: Vec<Who>,
+    /// What the file does not have yet.
+    pending: Vec<Op>,
+    /// The server is overloaded until then, and says so.
+    hold: f64,
+    /// How many the server takes at once.
+    at_once: Option<u32>,
+    /// When it was last said that the file cannot be used.
+    warned: Option<Instant>,
+}
+
+impl Lane {
+    /// Looks at the file once, without its lock.
+    #[must_use]
+    pub fn open(project: &str, budget: Budget, place: Place, now: f64) -> Self {
+        let ledger = place.peek(budget.limit, now);
+        let inner = Inner {
+            ledger,
+            who: place.peek_who(),
+            pending: Vec::new(),
+            hold: 0.0,
+            at_once: budget.at_once,
+            warned: None,
+        };
+        Self {
+            project: project.to_owned(),
+            budget,
+            place,
+            since: Instant::now(),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Notes what happened; says whether the thread has to be told.
+    pub fn note(&self, op: Op, now: f64) -> bool {
+        let mut inner = self.lock();
+        let Inner { ledger, who, pending, .. } = &mut *inner;
+        apply(&self.budget, &op, ledger, who, now);
+        pending.push(op);
+        pending.len() == 1
+    }
+
+    /// What an answer teaches.
+    #[must_use]
+    pub fn lessons(&self, lesson: &Lesson, status: StatusCode, now: f64) -> Vec<Op> {
+        let mut inner = self.lock();
+        let mut ops = Vec::new();
+        let refused = status == StatusCode::TOO_MANY_REQUESTS;
+        if let Some(at_once) = lesson.at_once.filter(|_| self.budget.at_once.is_some()) {
+            inner.at_once = Some(at_once);
+        }
+        let known = inner.ledger.learned(now);
+        if let Some(limit) = lesson.limit.filter(|limit| known != Some(*limit)) {
+            ops.push(Op::Learn(limit));
+        }
+        match (refused, lesson.left) {
+            (true, Some(0)) => {
+                ops.push(Op::Tripped { at: now, after: lesson.retry_after.or(lesson.reset) })
+            }
+            (true, _) => {
+                // Too many at once, or the server is shedding load.
+                inner.hold = now + lesson.retry_after.unwrap_or(1.0);
+            }
+            (false, _) if status.is_success() && inner.ledger.blocked_streak > 0 => {
+                ops.push(Op::Cleared);
+            }
+            (false, _) => {}
+        }
+        ops
+    }
+
+    /// The value of `X-Mp-Quota`.
+    #[must_use]
+    pub fn header(&self, now: f64, waited: Duration) -> HeaderValue {
+        let left = self.left(now);
+        let text = format!(
+            "{}; limit={}; used={}; remaining={}; next={}; waited={:.3}",
+            self.budget.family,
+            left.limit,
+            left.used,
+            left.remaining,
+            left.next.ceil(),
+            waited.as_secs_f64()
+        );
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    }
+
+    /// What is left.
+    #[must_use]
+    pub fn left(&self, now: f64) -> Left {
+        let inner = self.lock();
+        let (used, remaining) = self.budget.used_and_left(&inner.ledger, now);
+        Left {
+            limit: self.budget.limit(&inner.ledger, now),
+            used,
+            remaining,
+            next: (self.budget.slot(&inner.ledger, now).max(inner.hold) - now).max(0.0),
+        }
+    }
+
+    /// When this process believes that the next one may go.
+    #[must_use]
+    pub fn next(&self, now: f64) -> f64 {
+        self.left(now).next
+    }
+
+    /// Until when the server asked to be left alone.
+    #[must_use]
+    pub fn held_until(&self) -> f64 {
+        self.lock().hold
+    }
+
+    /// How many requests of ours may be in flight at once, over all processes.
+    ///
+    /// `mp` does not tell anybody what it has in flight, so room is left for what its entries
+    /// show, and at first for what they do not show yet.
+    #[must_use]
+    pub fn at_once(&self, now: f64) -> Option<u32> {
+        let inner = self.lock();
+        let most = inner.at_once?;
+        let room = most.saturating_sub(foreign(&inner.ledger, &inner.who, self.budget.window, now));
+        let settled = self.since.elapsed() > Duration::from_secs(1);
+        Some(if settled { room.max(1) } else { 1 })
+    }
+
+    /// Brings file and memory together under the file's lock, and lets `act` decide on the
+    /// whole. Blocks the thread.
+    pub fn settle<T>(&self, now: f64, act: impl Fn(&mut Ledger, &mut Vec<Who>) -> T) -> T {
+        let pending = std::mem::take(&mut self.lock().pending);
+        let outcome = self.place.change(self.budget.limit, now, |ledger, who| {
+            for op in &pending {
+                apply(&self.budget, op, ledger, who, now);
+            }
+            let oldest = now - self.budget.window - self.budget.margin() - 1.0;
+            if ledger.sent.first().is_some_and(|at| *at < oldest) {
+                ledger.prune(oldest);
+            }
+            who.retain(|one| one.at >= oldest);
+            if let (true, Some(limit)) =
+                (ledger.limit_source != LimitSource::Server, self.budget.configured)
+            {
+                ledger.limit = limit;
+                ledger.limit_source = LimitSource::Configured;
+            }
+            let done = act(ledger, who);
+            (done, ledger.clone(), who.clone())
+        });
+        let mut inner = self.lock();
+        match outcome {
+            Ok((done, ledger, who)) => {
+                (inner.ledger, inner.who) = (ledger, who);
+                let Inner { ledger, who, pending, .. } = &mut *inner;
+                for op in pending.iter() {
+                    apply(&self.budget, op, ledger, who, now);
+                }
+                done
+            }
+            Err(error) => {
+                // It fails open: what is in memory has to do, and the file is tried again.
+                if inner.warned.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
+                    inner.warned = Some(Instant::now());
+                    tracing::warn!(project = %self.project, "the ledger cannot be used, pacing goes on without it: {error}");
+                }
+                let Inner { ledger, who, pending: newer, .. } = &mut *inner;
+                if pending.len() + newer.len() < 10_000 {
+                    newer.splice(0..0, pending);
+                }
+                act(ledger, who)
+            }
+        }
+    }
+
+    /// Whether something is not in the file yet.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.lock().pending.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is left of a budget.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Left {
+    /// Requests in a window.
+    pub limit: u32,
+    /// Of them used, those included that wait for their slot.
+    pub used: u32,
+    /// Of them left.
+    pub remaining: u32,
+    /// Seconds until the next slot.
+    pub next: f64,
+}
+
+fn apply(budget: &Budget, op: &Op, ledger: &mut Ledger, who: &mut Vec<Who>, now: f64) {
+    match op {
+        Op::Add(one) => {
+            ledger.add(one.at);
+            who.push(one.clone());
+        }
+        Op::Remove(at) => {
+            ledger.remove(*at);
+            who.retain(|one| !same(one.at, *at));
+        }
+        Op::Learn(limit) => budget.learn(ledger, *limit, now),
+        Op::Tripped { at, after } => budget.tripped(ledger, *at, *after),
+        Op::Cleared => schedule::cleared(ledger),
+    }
+}
+
+/// How many requests others seem to have in flight at their busiest: the most of their entries
+/// that lie close together, of late or to come.
+fn foreign(ledger: &Ledger, who: &[Who], window: f64, now: f64) -> u32 {
+    let (together, of_late) = (window / 60.0, window / 6.0);
+    let others: Vec<f64> = ledger
+        .sent
+        .iter()
+        .copied()
+        .filter(|at| *at > now - of_late && !who.iter().any(|one| same(one.at, *at)))
+        .collect();
+    let busiest = others
+        .iter()
+        .enumerate()
+        .map(|(place, at)| {
+            others[place..].iter().take_while(|other| **other - at <= together).count()
+        })
+        .max();
+    u32::try_from(busiest.unwrap_or(0)).unwrap_or(u32::MAX)
+}

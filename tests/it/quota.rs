@@ -1,0 +1,293 @@
+//! Quotas over real sockets, shared by several proxies and by doubles of the newer `mp`.
+
+use crate::support::{CONFIG, Home, Serving, Upstream};
+use mp_proxy::demo::quotas::{Counts, Limits};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+fn ledger(home: &Home, upstream: &Upstream, family: &str) -> PathBuf {
+    let host = upstream.url().trim_start_matches("http://").replace(':', "_");
+    home.path(&format!(".mp/pacer/{host}/123-{family}.json"))
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap_or_else(|_| "{}".into())).unwrap()
+}
+
+fn entries(path: &Path) -> usize {
+    read(path)["sent"].as_array().map_or(0, Vec::len)
+}
+
+fn write(home: &Home, path: &Path, sent: &[f64]) {
+    let text = json!({"v": 1, "limit": 60, "limit_source": "default", "learned_at": null,
+        "blocked_until": null, "blocked_at": null, "blocked_streak": 0, "sent": sent});
+    home.write(path.strip_prefix(home.dir.path()).unwrap().to_str().unwrap(), &text.to_string());
+}
+
+fn until(what: &str, done: impl Fn() -> bool) {
+    for _ in 0..200 {
+        if done() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{what} did not come about");
+}
+
+#[test]
+fn observing_counts_and_delays_nothing() {
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let path = ledger(&home, &upstream, "query");
+    write(&home, &path, &vec![now() - 10.0; 58]);
+    let proxy = home.serve(&upstream.url(), &[]);
+    let quota = |answer: &crate::support::Answer| answer.header("x-mp-quota").map(str::to_owned);
+    let first = proxy.get("/api/query/insights", "");
+    let text = quota(&first).unwrap();
+    assert!(text.starts_with("query; limit=60; used=59; remaining=1; next=0; waited=0"), "{text}");
+    for _ in 0..9 {
+        assert_eq!(proxy.get("/api/query/funnels?x=1", "").status, 200);
+    }
+    let last = quota(&proxy.get("/api/query/events", "")).unwrap();
+    assert!(last.starts_with("query; limit=60; used=69; remaining=0; next=3"), "{last}");
+    assert!(last.ends_with("waited=0.000"), "{last}");
+    // Not counted: other routes, further pages, and what the server refuses.
+    assert_eq!(quota(&proxy.get("/api/app/me", "")), None);
+    assert_eq!(quota(&proxy.get("/api/query/engage?session_id=x", "")), None);
+    until("the ledger", || entries(&path) == 69);
+    upstream.stand_in.as_ref().unwrap().quotas().enforce(Limits {
+        limit: 1,
+        window: Duration::from_secs(3600),
+        at_once: 5,
+    });
+    assert_eq!(proxy.get("/api/query/insights", "").status, 200);
+    let refused = proxy.get("/api/query/insights", "");
+    assert_eq!(refused.status, 429);
+    assert!(refused.header("proxy-status").is_none(), "Mixpanel's own answer passes untouched");
+    assert!(quota(&refused).unwrap().starts_with("query; limit=1;"), "the server named its limit");
+    until("the ledger", || entries(&path) == 70 && read(&path)["limit_source"] == "server");
+    assert_eq!(read(&path)["limit"], 1);
+    let lock = path.with_file_name("123-query.json.lock");
+    for file in [&path, &lock] {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(
+        proxy.get("/api/2.0/export", "").header("x-mp-quota").unwrap(),
+        "export; limit=60; used=1; remaining=59; next=0; waited=0.000"
+    );
+}
+
+#[test]
+fn a_wait_that_is_too_long_is_refused_and_nothing_is_sent() {
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let path = ledger(&home, &upstream, "query");
+    write(&home, &path, &vec![now() - 600.0; 60]);
+    let proxy = home.serve(&upstream.url(), &["--pace", "queue"]);
+    let answer = proxy.get("/api/query/insights", "");
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (429, Some("RATE_LIMITED")));
+    assert!((3000..=3010).contains(&wait), "{wait}");
+    assert!(answer.header("proxy-status").is_some() && answer.json()["retryable"] == true);
+    assert!(upstream.received().is_empty());
+    assert_eq!(entries(&path), 60, "a refused request took a slot");
+    assert_eq!(proxy.get("/api/app/me", "").status, 200);
+    assert_eq!(proxy.get("/api/query/insights?project_id=7", "").status, 200);
+    let off = home.serve(&upstream.url(), &["--pace", "off"]);
+    assert!(off.get("/api/query/insights", "").header("x-mp-quota").is_none());
+    let knob = Home::new(CONFIG).with("MP_PACER", "off");
+    let off = knob.serve(&upstream.url(), &[]);
+    assert!(off.get("/api/query/insights", "").header("x-mp-quota").is_none());
+}
+
+#[test]
+fn a_queued_request_is_sent_when_its_slot_comes() {
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let path = ledger(&home, &upstream, "query");
+    let full = now() - 3608.5;
+    write(&home, &path, &vec![full; 60]);
+    let proxy = home.serve(&upstream.url(), &["--pace", "queue"]);
+    let answer = proxy.get("/api/query/insights", "");
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert!(now() >= full + 3610.0, "it went out before its slot");
+    let waited = answer.header("x-mp-quota").unwrap().rsplit_once("waited=").unwrap().1.to_owned();
+    assert!(waited.parse::<f64>().unwrap() > 0.0, "{waited}");
+    // The slot is given back when nobody is there to be asked.
+    let before = entries(&path);
+    drop(upstream);
+    assert_eq!(proxy.get("/api/query/insights", "").status, 502);
+    until("the slot", || entries(&path) == before);
+}
+
+#[test]
+fn a_ledger_that_cannot_be_used_stops_nothing() {
+    for spoil in ["file", "garbage", "link"] {
+        let home = Home::new(CONFIG);
+        let upstream = Upstream::start();
+        let path = ledger(&home, &upstream, "query");
+        match spoil {
+            "file" => home.write(".mp/pacer", "not a directory"),
+            "garbage" => home.write(
+                path.strip_prefix(home.dir.path()).unwrap().to_str().unwrap(),
+                "{\"v\": 1, \"sent\": 7}",
+            ),
+            _ => {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::os::unix::fs::symlink("/nowhere", path.with_file_name("123-query.json.lock"))
+                    .unwrap();
+            }
+        }
+        for mode in ["observe", "queue"] {
+            let proxy = home.serve(&upstream.url(), &["--pace", mode]);
+            for _ in 0..3 {
+                let answer = proxy.get("/api/query/insights", "");
+                assert_eq!(answer.status, 200, "{spoil} {mode}");
+                assert!(answer.header("x-mp-quota").unwrap().starts_with("query; limit=60"));
+            }
+        }
+        assert!(!Path::new("/nowhere").exists());
+    }
+}
+
+#[test]
+fn five_at_once_over_all_processes() {
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let quotas = upstream.stand_in.as_ref().unwrap().quotas();
+    quotas.enforce(Limits { limit: 1000, window: Duration::from_secs(3600), at_once: 5 });
+    let args = ["--pace", "queue", "--pace-query-limit", "1000"];
+    let proxies: Vec<Serving> = (0..3).map(|_| home.serve(&upstream.url(), &args)).collect();
+    thread::scope(|scope| {
+        for proxy in &proxies {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    for _ in 0..2 {
+                        let answer = proxy.get("/api/query/insights?delay_ms=150", "");
+                        assert_eq!(answer.status, 200, "{}", answer.head);
+                    }
+                });
+            }
+        }
+    });
+    let counts = quotas.counts();
+    assert_eq!((counts.accepted, counts.crowded), (36, 0));
+    assert!(quotas.busiest() >= 2, "they went one by one");
+}
+
+/// Kills and reaps what a test started.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `MP_PROXY_TEST_QUOTA=WINDOW,WINDOWS` (seconds, count) gives the size; `60,5` is the full one.
+fn size() -> (u32, u32) {
+    let text = std::env::var("MP_PROXY_TEST_QUOTA").unwrap_or_else(|_| "6,1".to_owned());
+    let (window, windows) = text.split_once(',').expect("WINDOW,WINDOWS");
+    (window.parse().unwrap(), windows.parse().unwrap())
+}
+
+#[test]
+fn eight_processes_keep_to_one_budget() {
+    let (window, windows) = size();
+    let limit = 60;
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let quotas = upstream.stand_in.as_ref().unwrap().quotas();
+    quotas.enforce(Limits { limit, window: Duration::from_secs(window.into()), at_once: 5 });
+    let seconds = window.to_string();
+    let args = ["--pace", "queue", "--pace-max-wait", "600", "--pace-window", &seconds];
+    let proxies: Vec<Serving> = (0..4).map(|_| home.serve(&upstream.url(), &args)).collect();
+    let path = ledger(&home, &upstream, "query");
+    let double = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/ledger_double.py");
+    let margin = (f64::from(window) / 360.0).clamp(0.5, 10.0).to_string();
+    let doubles: Vec<Killed> = (0..4)
+        .map(|_| {
+            let child = Command::new("python3")
+                .arg(&double)
+                .arg(format!("{}/api/query/insights?project_id=123", upstream.url()))
+                .arg(&path)
+                .args([&limit.to_string(), &seconds, &margin, "600", "100000"])
+                .env_clear()
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            Killed(child)
+        })
+        .collect();
+    until("the first request", || quotas.counts().accepted > 0);
+    let wanted = limit * (windows as usize + 1);
+    let (enough, ours) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let began = Instant::now();
+    let (took, counts) = thread::scope(|scope| {
+        for proxy in &proxies {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !enough.load(Ordering::Relaxed) {
+                        let mut stream = std::net::TcpStream::connect(proxy.address).unwrap();
+                        use std::io::{Read as _, Write as _};
+                        write!(stream, "GET /api/query/insights HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", proxy.address).unwrap();
+                        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+                        let mut answer = Vec::new();
+                        // While it waits for its slot the test may be over.
+                        while !enough.load(Ordering::Relaxed) {
+                            let mut some = [0; 4096];
+                            match stream.read(&mut some) {
+                                Ok(0) => break,
+                                Ok(count) => answer.extend_from_slice(&some[..count]),
+                                Err(_) => {}
+                            }
+                        }
+                        if !answer.is_empty() {
+                            assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+                            ours.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        }
+        let limit = Duration::from_secs(u64::from(window) * u64::from(windows) * 2 + 20);
+        while quotas.counts().accepted < wanted && began.elapsed() < limit {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let outcome = (began.elapsed(), quotas.counts());
+        enough.store(true, Ordering::Relaxed);
+        outcome
+    });
+    drop(doubles);
+    let ideal = f64::from(window) * f64::from(windows);
+    println!(
+        "{} requests in {:.2} s, {} of them through the proxies; the budget allows them in {ideal} s: {:.1} %",
+        counts.accepted,
+        took.as_secs_f64(),
+        ours.load(Ordering::Relaxed),
+        100.0 * ideal / took.as_secs_f64()
+    );
+    assert_eq!(
+        counts,
+        Counts { accepted: counts.accepted, full: 0, crowded: 0 },
+        "the stand-in answered 429"
+    );
+    assert!(counts.accepted >= wanted, "{counts:?}");
+    assert!(ours.load(Ordering::Relaxed) > 0);
+    if window >= 60 {
+        assert!(ideal / took.as_secs_f64() >= 0.95, "less than the budget allows");
+    }
+}
