@@ -90,6 +90,9 @@ pub fn find(path: &str) -> Result<&'static Route, Refusal> {
 
 /// `.` or `..`, percent-encoded or not, and also where `%2F` or `\` hides the slash.
 fn is_dot_segment(segment: &str) -> bool {
+    if !segment.bytes().any(|byte| byte == b'%' || byte == b'\\') {
+        return segment == "." || segment == "..";
+    }
     let plain = segment
         .to_ascii_lowercase()
         .replace("%2e", ".")

@@ -263,7 +263,8 @@ async fn serve(
     stream.set_nodelay(true)?;
     let service = service_fn(move |request| {
         let worker = Arc::clone(&worker);
-        async move { Ok::<_, Infallible>(worker.handle(request).await) }
+        // Boxed: hyper would move its several kilobytes along with the connection's own state.
+        Box::pin(async move { Ok::<_, Infallible>(worker.handle(request).await) })
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
