@@ -9,6 +9,9 @@
 )]
 
 mod architecture;
+mod docs;
+mod docs_blocks;
+mod docs_tables;
 mod login;
 mod login_support;
 mod oauth_endpoint;

@@ -9,8 +9,17 @@ use std::{
 
 /// A virtual environment with the pinned client; made once and kept in the target folder.
 pub fn environment() -> PathBuf {
-    let pins = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/requirements.txt");
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reference");
+    virtual_environment("reference")
+}
+
+/// A virtual environment with what `tests/NAME/requirements.txt` pins.
+pub fn virtual_environment(name: &str) -> PathBuf {
+    // Tests are processes of their own: the first one that needs it makes it.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let lock = fs::File::create(folder.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let pins = format!("{}/tests/{name}/requirements.txt", env!("CARGO_MANIFEST_DIR"));
+    let venv = folder.join(name);
     let done = venv.join("installed.txt");
     let wanted = fs::read_to_string(&pins).unwrap();
     if fs::read_to_string(&done).is_ok_and(|text| text == wanted) {
@@ -19,11 +28,10 @@ pub fn environment() -> PathBuf {
     let _ = fs::remove_dir_all(&venv);
     assert!(Command::new("python3").args(["-m", "venv"]).arg(&venv).status().unwrap().success());
     let install = Command::new(venv.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
-        .arg(&pins)
+        .args(["install", "--quiet", "--disable-pip-version-check", "-r", &pins])
         .status()
         .unwrap();
-    assert!(install.success(), "the reference client could not be installed");
+    assert!(install.success(), "the packages of `{pins}` could not be installed");
     fs::write(done, wanted).unwrap();
     venv
 }

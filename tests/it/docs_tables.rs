@@ -1,0 +1,179 @@
+//! Tables of the documentation against the program: error codes, flags and variables, commands,
+//! and every key of the example config.
+
+use clap::{Command, CommandFactory as _};
+use mp_proxy::cli::args::Cli;
+use std::{collections::BTreeSet, fs, path::Path, process};
+
+use crate::{reference, support::Home};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The cells of every table row.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    text.lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| {
+            let line = line.replace("\\|", "\u{1}");
+            let cells = line.trim_matches('|').split('|');
+            cells.map(|cell| cell.trim().replace('\u{1}', "|")).collect()
+        })
+        .collect()
+}
+
+/// What stands in back-ticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// The flags of a cell, without their values; "`--allow-project`, `-account`" is two of a kind.
+fn flags(cell: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for text in quoted(cell) {
+        let name = text.split(' ').next().unwrap_or_default();
+        if name.starts_with("--") {
+            found.push(name.to_owned());
+        } else if let (true, Some(first)) = (name.len() > 2, found.first()) {
+            let stem = first.rsplit_once('-').unwrap().0;
+            found.push(format!("{stem}{name}"));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_error_code_is_explained() {
+    let source = read("src/model/refusal.rs");
+    let codes: BTreeSet<&str> =
+        source.lines().filter_map(|line| line.split_once("=> \"")?.1.split('"').next()).collect();
+    assert!(codes.len() > 40, "{codes:?}");
+    let page = read("docs/troubleshooting.md");
+    let table = rows(&page);
+    let explained: BTreeSet<&str> = table
+        .iter()
+        .filter(|row| row.len() == 4 && row.iter().all(|cell| !cell.is_empty()))
+        .filter_map(|row| quoted(&row[0]).first().copied())
+        .collect();
+    assert_eq!(explained, codes);
+}
+
+fn commands(command: &Command, path: &str, found: &mut BTreeSet<String>) {
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let path = format!("{path} {}", sub.get_name());
+        if !sub.has_subcommands() && !sub.is_hide_set() {
+            found.insert(path.clone());
+        }
+        commands(sub, &path, found);
+    }
+}
+
+#[test]
+fn the_readme_lists_every_command() {
+    let mut have = BTreeSet::new();
+    commands(&Cli::command(), "mp-proxy", &mut have);
+    let readme = read("README.md");
+    let mut said = BTreeSet::new();
+    for row in rows(&readme) {
+        // `mp-proxy account use|show …` stands for two commands.
+        for text in quoted(&row[0]).into_iter().filter(|text| text.starts_with("mp-proxy ")) {
+            let words = text.split(' ').take_while(|word| {
+                word.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c == '|')
+                    && !word.starts_with('-')
+            });
+            let mut paths = vec![String::new()];
+            for word in words {
+                paths = paths
+                    .iter()
+                    .flat_map(|path| {
+                        word.split('|').map(move |one| format!("{path} {one}").trim().to_owned())
+                    })
+                    .collect();
+            }
+            said.extend(paths);
+        }
+    }
+    assert_eq!(said, have);
+}
+
+#[test]
+fn the_readme_lists_every_flag_of_serve() {
+    let mut cli = Cli::command();
+    cli.build();
+    let serve = cli.find_subcommand("serve").unwrap();
+    let text = read("README.md");
+    let table = rows(&text);
+    let mut seen = BTreeSet::new();
+    for arg in serve.get_arguments().filter(|arg| !arg.is_hide_set()) {
+        let Some(long) = arg.get_long() else { continue };
+        if ["help", "version"].contains(&long) {
+            continue;
+        }
+        let flag = format!("--{long}");
+        let row = table.iter().find(|row| flags(&row[0]).contains(&flag));
+        let row = row.unwrap_or_else(|| panic!("README lacks `{flag}`"));
+        seen.insert(flag.clone());
+        if let (Some(variable), true) = (arg.get_env(), flags(&row[0])[0] == flag) {
+            assert_eq!(quoted(&row[1]), [variable.to_str().unwrap()], "{flag}");
+        }
+        let defaults: Vec<_> =
+            arg.get_default_values().iter().map(|v| v.to_str().unwrap()).collect();
+        if arg.get_action().takes_values() && !defaults.is_empty() {
+            assert_eq!(row[2].trim_matches('`'), defaults.join(","), "{flag}");
+        }
+    }
+    // And no row of that table is about a flag that is gone.
+    for row in table.iter().filter(|row| row.len() == 4) {
+        for flag in flags(&row[0]) {
+            assert!(seen.contains(&flag), "`serve` has no `{flag}`");
+        }
+    }
+}
+
+#[test]
+fn the_example_config_is_read_by_us_and_by_the_reference() {
+    let text = read("config/example.toml");
+    let home = Home::new(&text).with("CI_MIXPANEL_TOKEN", "t");
+    for name in ["team", "ci", "me"] {
+        // `me` resolves too; only its tokens are missing.
+        let shown = home.run(&["session", "show", "--json", "--account", name]);
+        assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    }
+    assert!(home.run(&["session", "show", "--target", "ecom"]).status.success());
+    let program = reference::environment().join("bin/mp");
+    for args in [&["account", "list"][..], &["target", "show", "ecom"], &["session"]] {
+        let output = process::Command::new(&program)
+            .args(args)
+            .env_clear()
+            .env("HOME", home.dir.path())
+            .current_dir(home.dir.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    // Every key that a block may have is there, commented out or not.
+    for key in [
+        "account",
+        "workspace",
+        "type",
+        "region",
+        "username",
+        "secret",
+        "default_project",
+        "token",
+        "token_env",
+        "project",
+        "custom_header",
+        "name",
+        "value",
+    ] {
+        let shown = text.lines().any(|line| {
+            let line = line.trim_start_matches(['#', ' ']);
+            line.starts_with(&format!("{key} = "))
+                || line.contains(&format!("{{ {key} = "))
+                || line.contains(&format!(", {key} = "))
+        });
+        assert!(shown, "`{key}` is not in the example");
+    }
+}
