@@ -119,15 +119,27 @@ impl Login {
 pub fn send(url: &Url, head: &str, body: &str) -> Answer {
     let (host, port) = (url.host_str().unwrap(), url.port().unwrap());
     let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let text = format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(text.as_bytes()).unwrap();
-    let mut all = Vec::new();
-    let _ = stream.read_to_end(&mut all);
-    let end = all.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
-    let head = String::from_utf8(all[..end].to_vec()).unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head, body: all[end + 4..].to_vec() }
+    // Not every server closes when it is asked to.
+    let (mut all, mut piece) = (Vec::new(), [0_u8; 16 * 1024]);
+    loop {
+        let read = stream.read(&mut piece).unwrap_or(0);
+        all.extend_from_slice(&piece[..read]);
+        let end = all.windows(4).position(|four| four == b"\r\n\r\n");
+        let Some(end) = end else {
+            assert!(read > 0, "no whole head from {url}");
+            continue;
+        };
+        let head = String::from_utf8(all[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let answer = Answer { status, head, body: all[end + 4..].to_vec() };
+        let length = answer.header("content-length").and_then(|text| text.parse::<usize>().ok());
+        if read == 0 || length.is_some_and(|length| answer.body.len() >= length) {
+            return answer;
+        }
+    }
 }
 
 pub fn get(url: &Url) -> Answer {

@@ -9,10 +9,12 @@
 )]
 
 mod architecture;
+mod chromium;
 mod docs;
 mod docs_blocks;
 mod docs_tables;
 mod login;
+mod login_chromium;
 mod login_support;
 mod oauth_endpoint;
 mod oracle;
