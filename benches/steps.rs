@@ -11,6 +11,7 @@ use mp_proxy::{
         ready::ReadySession,
         resolve::{Selection, resolve},
         switch::{Switch, switch},
+        token_resolver::TokenResolvers,
     },
     proxy::{
         overrides,
@@ -18,7 +19,7 @@ use mp_proxy::{
         route,
     },
     store::snapshot::{Snapshot, load_once},
-    sys::env::Env,
+    sys::{env::Env, http::HttpClient},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::{
@@ -83,8 +84,11 @@ fn steps(criterion: &mut Criterion) {
         });
     }
     let snapshot = snapshot(1);
-    let ready =
-        ReadySession::new(resolve(&snapshot, &Selection::default()).unwrap(), &snapshot.env);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let http = HttpClient::new(&snapshot.env, None);
+    let tokens = TokenResolvers::new(Arc::clone(&snapshot.env), http, runtime.handle().clone());
+    let session = resolve(&snapshot, &Selection::default()).unwrap();
+    let ready = ReadySession::new(session, &snapshot.env, &tokens);
     let plain = headers();
     let mut switched = headers();
     switched.insert("x-mp-project", HeaderValue::from_static("123"));
@@ -104,7 +108,7 @@ fn steps(criterion: &mut Criterion) {
     step(criterion, "path and query", || {
         black_box(rewrite::path_and_query(&uri, found, &ready, &Switch::default()).unwrap());
     });
-    let authorization = ready.lasting(Scheme::Session).unwrap().unwrap();
+    let authorization = runtime.block_on(ready.authorization(Scheme::Session)).unwrap();
     step(criterion, "headers (their copy included)", || {
         let mut headers = plain.clone();
         let policy = ClientAuthorization::Replace;

@@ -3,6 +3,7 @@
 pub mod credential;
 pub mod describe;
 pub mod oauth;
+pub mod once;
 pub mod ready;
 pub mod resolve;
 pub mod switch;

@@ -13,6 +13,7 @@ pub mod overrides;
 pub mod pace;
 pub mod policy;
 pub mod pool;
+pub mod replay;
 pub mod respond;
 pub mod rewrite;
 pub mod route;

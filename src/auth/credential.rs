@@ -2,22 +2,27 @@
 //! known, and by `session show --show-secrets`.
 //! Invariant: the value is marked sensitive and printed by no `Debug`.
 
-use super::token_resolver::browser_token;
+use super::token_resolver::{ReadyToken, TokenResolver, TokenResolvers};
 use crate::{
     model::{
         account::{Credential, TokenSource},
         refusal::{Code, Refusal},
         session::Session,
     },
-    sys::{clock, env::Env},
+    sys::env::Env,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
+use std::sync::Arc;
 
 /// A ready-made `Authorization` value; only this module makes one.
 #[derive(Debug, Clone)]
-pub struct Authorization(HeaderValue);
+pub struct Authorization {
+    value: HeaderValue,
+    /// The token behind it, if it is one that can be renewed.
+    token: Option<Arc<ReadyToken>>,
+}
 
 impl Authorization {
     /// The value for a bearer that no account has yet; `None` if it cannot stand in a header.
@@ -36,13 +41,23 @@ impl Authorization {
     fn of(text: &str) -> Option<Self> {
         let mut value = HeaderValue::from_str(text).ok()?;
         value.set_sensitive(true);
-        (text.len() > "Bearer ".len()).then_some(Self(value))
+        (text.len() > "Bearer ".len()).then_some(Self { value, token: None })
     }
 
     /// The header value, marked sensitive.
     #[must_use]
     pub const fn value(&self) -> &HeaderValue {
-        &self.0
+        &self.value
+    }
+
+    /// Whether another one may be had if this one is rejected.
+    #[must_use]
+    pub const fn is_renewable(&self) -> bool {
+        self.token.is_some()
+    }
+
+    fn of_token(token: Arc<ReadyToken>) -> Self {
+        Self { value: token.authorization().clone(), token: Some(token) }
     }
 }
 
@@ -57,12 +72,56 @@ pub enum Scheme {
     Mcp,
 }
 
-/// Makes the header for this session.
+/// Makes the header for this session; waits only if its token has to be renewed.
 ///
 /// # Errors
-/// `OAUTH_TOKEN_ERROR` or `OAUTH_REFRESH_ERROR` without a usable token; a service account
-/// where only a bearer is accepted.
-pub fn authorize(session: &Session, scheme: Scheme, env: &Env) -> Result<Authorization, Refusal> {
+/// `OAUTH_TOKEN_ERROR`, `OAUTH_REFRESH_ERROR` or `OAUTH_REFRESH_REVOKED` without a usable token;
+/// a service account where only a bearer is accepted.
+pub async fn authorize(
+    session: &Session,
+    scheme: Scheme,
+    env: &Env,
+    resolvers: &TokenResolvers,
+) -> Result<Authorization, Refusal> {
+    match resolvers.of(session) {
+        Some(login) => from_login(&*login).await,
+        None => lasting(session, scheme, env),
+    }
+}
+
+/// The header of a browser login.
+///
+/// # Errors
+/// As [`authorize`].
+pub async fn from_login(login: &dyn TokenResolver) -> Result<Authorization, Refusal> {
+    let token = match login.ready() {
+        Some(token) => token,
+        None => login.bearer().await?,
+    };
+    Ok(Authorization::of_token(token))
+}
+
+/// Another header after the server rejected one; `None` if there can be no other.
+///
+/// # Errors
+/// The token could not be renewed.
+pub async fn replace(
+    login: Option<&dyn TokenResolver>,
+    rejected: &Authorization,
+) -> Result<Option<Authorization>, Refusal> {
+    match (login, &rejected.token) {
+        (Some(login), Some(token)) => {
+            Ok(Some(Authorization::of_token(login.replace(token).await?)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The header of an account whose credential does not expire.
+///
+/// # Errors
+/// As [`authorize`]; `OAUTH_TOKEN_ERROR` for a browser login, which has no lasting one.
+pub fn lasting(session: &Session, scheme: Scheme, env: &Env) -> Result<Authorization, Refusal> {
     let name = &session.account.name;
     let text = match &session.account.credential {
         Credential::ServiceAccount { .. } if scheme == Scheme::Bearer => {
@@ -95,7 +154,11 @@ pub fn authorize(session: &Session, scheme: Scheme, env: &Env) -> Result<Authori
             bearer(token)
         }
         Credential::OauthBrowser => {
-            bearer(browser_token(session, env, clock::now_micros())?.access_token.expose_secret())
+            return Err(Refusal::new(
+                Code::OauthTokenError,
+                format!("the token of account `{name}` does not last"),
+            )
+            .hint(format!("run: mp-proxy account test {name}")));
         }
     };
     Authorization::of(&text).ok_or_else(|| {

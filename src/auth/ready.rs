@@ -2,12 +2,16 @@
 //! not expire, what the answer says of it, the parameters that are appended.
 //! Kept by the proxy's workers for as long as the snapshot stays the same.
 
-use super::credential::{Authorization, Scheme, authorize};
+use super::{
+    credential::{self, Authorization, Scheme},
+    token_resolver::{TokenResolver, TokenResolvers},
+};
 use crate::{
     model::{account::Credential, refusal::Refusal, session::Session},
     sys::env::Env,
 };
 use http::HeaderValue;
+use std::sync::Arc;
 
 /// A resolved session, ready to be sent as.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub struct ReadySession {
     pub project_parameter: String,
     /// `workspace_id=…`, if the session has a workspace.
     pub workspace_parameter: Option<String>,
+    /// The login that the session is signed by, if it is a browser's.
+    pub login: Option<Arc<dyn TokenResolver>>,
     lasting: Option<Lasting>,
 }
 
@@ -34,27 +40,40 @@ struct Lasting {
 impl ReadySession {
     /// Prepares a session.
     #[must_use]
-    pub fn new(session: Session, env: &Env) -> Self {
+    pub fn new(session: Session, env: &Env, resolvers: &TokenResolvers) -> Self {
         let lasting = match session.account.credential {
             Credential::OauthBrowser => None,
             Credential::ServiceAccount { .. } | Credential::OauthToken(_) => Some(Lasting {
-                session: authorize(&session, Scheme::Session, env),
-                bearer: authorize(&session, Scheme::Bearer, env),
-                mcp: authorize(&session, Scheme::Mcp, env),
+                session: credential::lasting(&session, Scheme::Session, env),
+                bearer: credential::lasting(&session, Scheme::Bearer, env),
+                mcp: credential::lasting(&session, Scheme::Mcp, env),
             }),
         };
         Self {
             resolved: resolved(&session),
             project_parameter: format!("project_id={}", session.project),
             workspace_parameter: session.workspace.map(|id| format!("workspace_id={id}")),
+            login: resolvers.of(&session),
             session,
             lasting,
         }
     }
 
+    /// The header for a route; waits only if the token of a browser login has to be renewed.
+    ///
+    /// # Errors
+    /// As [`credential::authorize`].
+    pub async fn authorization(&self, scheme: Scheme) -> Result<Authorization, Refusal> {
+        match (self.lasting(scheme), &self.login) {
+            (None, Some(login)) => credential::from_login(&**login).await,
+            (Some(lasting), _) => lasting,
+            // Made together: a session has one or the other.
+            (None, None) => Err(Refusal::config("the session has no credential")),
+        }
+    }
+
     /// The credential, unless it is one that expires.
-    #[must_use]
-    pub fn lasting(&self, scheme: Scheme) -> Option<Result<Authorization, Refusal>> {
+    fn lasting(&self, scheme: Scheme) -> Option<Result<Authorization, Refusal>> {
         let lasting = self.lasting.as_ref()?;
         Some(match scheme {
             Scheme::Session => lasting.session.clone(),

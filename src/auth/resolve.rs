@@ -9,7 +9,6 @@ use crate::{
         refusal::{Code, Refusal},
         region::Region,
         session::{CustomHeaders, Session, Sources},
-        tokens::Tokens,
     },
     store::{
         bridge::Bridge,
@@ -20,7 +19,7 @@ use crate::{
     sys::env::{self, Env},
 };
 use secrecy::SecretString;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// What the flags (or their variables) of a command chose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -149,21 +148,12 @@ pub(super) fn finish(
     overruled: Vec<&'static str>,
 ) -> Result<Session, Refusal> {
     let headers = Arc::new(custom_headers(inputs)?);
-    let bridge_tokens = bridge_tokens(inputs.bridge, &account);
+    let bridge = bridge_of(inputs.bridge, &account);
     let workspace = workspace.map(|(id, source)| {
         sources.workspace = Some(source);
         id
     });
-    Ok(Session {
-        account,
-        project,
-        workspace,
-        headers,
-        bridge_tokens,
-        sources,
-        warnings,
-        overruled,
-    })
+    Ok(Session { account, project, workspace, headers, bridge, sources, warnings, overruled })
 }
 
 fn account_axis(
@@ -319,14 +309,11 @@ fn custom_headers(inputs: Inputs<'_>) -> Result<CustomHeaders, Refusal> {
     Ok(headers)
 }
 
-/// The bridge's tokens, if they belong to this very account (quirks B1 to B3).
-fn bridge_tokens(bridge: Option<&Bridge>, account: &Account) -> Option<Arc<Tokens>> {
-    let bridge = bridge?;
-    let same = bridge.account.name == account.name
-        && bridge.account.region == account.region
-        && matches!(account.credential, Credential::OauthBrowser)
-        && matches!(bridge.account.credential, Credential::OauthBrowser);
-    same.then(|| bridge.tokens.clone()).flatten()
+/// The bridge, if its tokens belong to this very account (quirks B1 to B3).
+fn bridge_of(bridge: Option<&Bridge>, account: &Account) -> Option<Arc<Path>> {
+    bridge
+        .filter(|bridge| bridge.tokens_of(account).is_some())
+        .map(|bridge| bridge.path.as_path().into())
 }
 
 fn no_account(configured: &[&str]) -> Refusal {

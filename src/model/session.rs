@@ -3,10 +3,9 @@
 use super::{
     account::Account,
     id::{ProjectId, WorkspaceId},
-    tokens::Tokens,
 };
 use http::{HeaderName, HeaderValue};
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// A header that the user wants on every request. `Debug` redacts: the value is sensitive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +32,8 @@ pub struct Session {
     pub workspace: Option<WorkspaceId>,
     /// Sent with every request of the session.
     pub headers: Arc<CustomHeaders>,
-    /// Tokens that came with the account in a bridge (used from memory).
-    pub bridge_tokens: Option<Arc<Tokens>>,
+    /// The bridge that brought this very account with its tokens, if one did.
+    pub bridge: Option<Arc<Path>>,
     /// Where each axis came from.
     pub sources: Sources,
     /// What a careful user would want to know.

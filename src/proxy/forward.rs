@@ -99,7 +99,7 @@ async fn exchange(
 }
 
 /// A copy of the request, if its body is still whole.
-fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+pub(super) fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     let body = request.body().again()?;
     let mut copy = Request::new(body);
     *copy.method_mut() = request.method().clone();

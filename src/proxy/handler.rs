@@ -9,13 +9,14 @@ use super::{
     forward::{self, Repeat},
     guard, health, overrides, pace,
     policy::{self, Subject},
+    replay::{self, Replay},
     respond::{self, Named},
     rewrite,
     route::{self, Route},
     worker::Worker,
 };
 use crate::{
-    auth::{credential, ready::ReadySession, switch::Switch},
+    auth::{ready::ReadySession, switch::Switch},
     model::{
         origin::{Family, Origin},
         policy::Access,
@@ -108,10 +109,7 @@ impl Worker {
         // What proves it: the last step that can refuse, since a token may have to be read.
         let authorization = match route.scheme {
             None => None,
-            Some(scheme) => Some(match ready.lasting(scheme) {
-                Some(lasting) => lasting?,
-                None => credential::authorize(&ready.session, scheme, &snapshot.env)?,
-            }),
+            Some(scheme) => Some(ready.authorization(scheme).await?),
         };
         rewrite::request_headers(
             &mut parts.headers,
@@ -128,14 +126,20 @@ impl Worker {
         parts.version = http::Version::HTTP_11;
         let repeat = repeat(&parts.method, route);
         let request = Request::from_parts(parts, body);
+        let replay = Replay::of(&request, authorization, proxy.client_authorization);
         if let Some(permit) = &mut permit {
             permit.sent();
         }
-        let sent =
+        let send = |request| {
             forward::send(&self.pool, &proxy.timeouts, destination, request, &progress, repeat)
-                .await
-                .map(rewrite::response);
-        let mut response = pace::outcome(permit, sent)?;
+        };
+        let mut sent = send(request).await;
+        // A token can be good by the clock and dead at the server: once, and only what is whole.
+        let status = sent.as_ref().ok().map(Response::status);
+        if let Some(request) = replay::after(status, replay, ready.login.as_deref()).await {
+            sent = send(request).await;
+        }
+        let mut response = pace::outcome(permit, sent.map(rewrite::response))?;
         response.headers_mut().insert(RESOLVED, ready.resolved.clone());
         for variable in &ready.session.overruled {
             tracing::warn!(variable, "the environment overruled a header of the request");

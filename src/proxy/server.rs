@@ -12,10 +12,10 @@ use super::{
     rewrite::ClientAuthorization, shared::Proxy, worker::Worker,
 };
 use crate::{
-    auth::resolve::Selection,
+    auth::{resolve::Selection, token_resolver::TokenResolvers},
     model::{refusal::Refusal, upstream::Upstream},
     store::snapshot::SnapshotStore,
-    sys::env::Env,
+    sys::{env::Env, http::HttpClient},
 };
 use hyper::service::service_fn;
 use hyper_util::{
@@ -118,6 +118,11 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         let governance = governance::Governance::start(options.governance, &env)
             .map_err(StartError::Governance)?;
+        let tokens = TokenResolvers::new(
+            Arc::clone(&env),
+            HttpClient::new(&env, options.upstream.clone()),
+            Handle::try_current().map_err(|error| StartError::Thread(io::Error::other(error)))?,
+        );
         let proxy = Proxy {
             snapshots: SnapshotStore::new(env),
             base: options.base,
@@ -126,6 +131,7 @@ impl Server {
             client_authorization: options.client_authorization,
             port: address.port(),
             draining: AtomicBool::new(false),
+            tokens,
             governance,
         };
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);

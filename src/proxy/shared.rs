@@ -5,7 +5,7 @@ use super::{
     rewrite::ClientAuthorization,
 };
 use crate::{
-    auth::resolve::Selection,
+    auth::{resolve::Selection, token_resolver::TokenResolvers},
     store::snapshot::{Snapshot, SnapshotStore},
 };
 use std::sync::{
@@ -23,6 +23,7 @@ pub struct Proxy {
     pub(super) port: u16,
     pub(super) draining: AtomicBool,
     pub(super) governance: Governance,
+    pub(super) tokens: TokenResolvers,
 }
 
 impl Proxy {
@@ -36,6 +37,12 @@ impl Proxy {
     #[must_use]
     pub const fn base(&self) -> &Selection {
         &self.base
+    }
+
+    /// The logins, with what happened to their tokens.
+    #[must_use]
+    pub const fn tokens(&self) -> &TokenResolvers {
+        &self.tokens
     }
 
     /// Whether shutdown has begun.

@@ -73,7 +73,7 @@ impl Worker {
             return Ok((snapshot, Arc::clone(ready)));
         }
         let session = switch(&snapshot, &self.proxy.base, wanted)?;
-        let ready = Arc::new(ReadySession::new(session, &snapshot.env));
+        let ready = Arc::new(ReadySession::new(session, &snapshot.env, &self.proxy.tokens));
         if view.sessions.len() >= MOST_SESSIONS {
             view.sessions.clear();
         }

@@ -12,6 +12,7 @@ use crate::model::{
     refusal::Refusal,
     tokens::Tokens,
 };
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use std::{
     path::{Path, PathBuf},
@@ -72,6 +73,31 @@ impl Bridge {
     }
 }
 
+impl Bridge {
+    /// The tokens, if they belong to this very account.
+    #[must_use]
+    pub fn tokens_of(&self, account: &Account) -> Option<&Arc<Tokens>> {
+        let browser = |account: &Account| matches!(account.credential, Credential::OauthBrowser);
+        let same = self.account.name == account.name && self.account.region == account.region;
+        self.tokens.as_ref().filter(|_| same && browser(account) && browser(&self.account))
+    }
+}
+
+/// The bytes of a bridge file with other tokens in it; all other keys stay. `None` for what is
+/// no bridge.
+#[must_use]
+pub fn with_tokens(bytes: &[u8], new: &Tokens) -> Option<SecretString> {
+    let mut value: Value = serde_json::from_slice(bytes).ok()?;
+    let old = value.as_object_mut()?.get_mut("tokens")?.as_object_mut()?;
+    if new.refresh_token.is_none() {
+        old.remove("refresh_token");
+    }
+    if let Value::Object(fields) = tokens::to_value(new) {
+        old.extend(fields);
+    }
+    serde_json::to_string_pretty(&value).ok().map(Into::into)
+}
+
 fn fields(block: &Map<String, Value>, path: &Path) -> Result<Bridge, Problem> {
     account_block::known(block, &KEYS)?;
     if block.get("version").is_some_and(|version| version.as_f64() != Some(2.0)) {
@@ -110,6 +136,7 @@ fn fields(block: &Map<String, Value>, path: &Path) -> Result<Bridge, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secrecy::ExposeSecret as _;
     use serde_json::json;
 
     fn parse(value: &Value) -> Result<Bridge, Refusal> {
@@ -139,6 +166,25 @@ mod tests {
         assert!(parse(&other).unwrap().project.is_none());
         other.as_object_mut().unwrap().remove("version");
         parse(&other).unwrap();
+    }
+
+    #[test]
+    fn new_tokens_leave_the_rest_alone() {
+        let mut old = good();
+        old["tokens"]["refresh_token"] = json!("old");
+        old["tokens"]["theirs"] = json!([1]);
+        let mut new = Tokens::clone(parse(&good()).unwrap().tokens.as_ref().unwrap());
+        new.access_token = "new".into();
+        new.client_id = None;
+        let text = with_tokens(old.to_string().as_bytes(), &new).unwrap();
+        let value: Value = serde_json::from_str(text.expose_secret()).unwrap();
+        assert_eq!(value["tokens"]["access_token"], "new");
+        assert_eq!(value["tokens"]["client_id"], "c");
+        assert_eq!(value["tokens"]["theirs"], json!([1]));
+        assert!(value["tokens"].get("refresh_token").is_none());
+        assert_eq!((&value["account"], &value["headers"]), (&old["account"], &old["headers"]));
+        parse(&value).unwrap();
+        assert!(with_tokens(b"[]", &new).is_none() && with_tokens(b"{}", &new).is_none());
     }
 
     #[test]

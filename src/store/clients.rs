@@ -141,6 +141,8 @@ mod tests {
             scope: String::new(),
             token_type: "Bearer".into(),
             client_id: client_id.map(Into::into),
+            lifetime_seconds: None,
+            login: None,
         };
         tokens::save(env, &name, &tokens).unwrap();
         name

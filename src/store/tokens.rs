@@ -71,6 +71,9 @@ pub(crate) fn from_value(value: &Value) -> Result<Tokens, TokensError> {
         scope: required("scope")?.into(),
         token_type: required("token_type")?.into(),
         client_id: optional("client_id")?.map(str::to_owned),
+        // Ours alone: of another shape, it is as if it were not there.
+        lifetime_seconds: block.get("expires_in").and_then(Value::as_u64),
+        login: block.get("login").and_then(Value::as_str).map(str::to_owned),
     })
 }
 
@@ -149,6 +152,10 @@ struct Wire<'a> {
     refresh_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login: Option<&'a str>,
 }
 
 impl<'a> Wire<'a> {
@@ -161,6 +168,8 @@ impl<'a> Wire<'a> {
             scope: &tokens.scope,
             refresh_token: tokens.refresh_token.as_ref().map(|token| token.expose_secret()),
             client_id: tokens.client_id.as_deref(),
+            expires_in: tokens.lifetime_seconds,
+            login: tokens.login.as_deref(),
         }
     }
 }
@@ -273,17 +282,20 @@ mod tests {
             scope: "a b".into(),
             token_type: "Bearer".into(),
             client_id: Some("c".into()),
+            lifetime_seconds: Some(3600),
+            login: Some("l".into()),
         };
         save(&env, &name, &tokens).unwrap();
         let path = path(&env, &name).unwrap();
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
-            r#"{"access_token":"acc","expires_at":"2026-11-23T03:05:39.946373+00:00","token_type":"Bearer","scope":"a b","refresh_token":"ref","client_id":"c"}"#
+            r#"{"access_token":"acc","expires_at":"2026-11-23T03:05:39.946373+00:00","token_type":"Bearer","scope":"a b","refresh_token":"ref","client_id":"c","expires_in":3600,"login":"l"}"#
         );
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         let read = load(&env, &name).unwrap().unwrap();
         assert_eq!(read.expires_at_micros, tokens.expires_at_micros);
         assert_eq!(read.client_id, tokens.client_id);
+        assert_eq!((read.lifetime_seconds, read.login), (Some(3600), Some("l".into())));
         tokens.refresh_token = None;
         tokens.client_id = None;
         tokens.expires_at_micros = i64::MAX;

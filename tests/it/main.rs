@@ -27,4 +27,5 @@ mod reference;
 mod session;
 mod support;
 mod tls;
+mod tokens;
 mod wire;

@@ -21,7 +21,7 @@ use oauth2::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, pin::Pin, time::Duration};
 
 /// The scopes of a registration; the server checks them and grants what it has.
 pub const SCOPE: &str = "projects analysis events insights segmentation retention data:read \
@@ -98,7 +98,7 @@ impl Endpoint {
             .exchange_code(code)
             .set_pkce_verifier(verifier)
             .set_redirect_uri(Cow::Borrowed(redirect))
-            .request_async(&|request| self.call(request))
+            .request_async(&self.caller())
             .await;
         match answer {
             Ok(answer) => read(&answer, CODE, what),
@@ -125,7 +125,7 @@ impl Endpoint {
         let client = BasicClient::new(client_id.clone()).set_token_uri(self.token_url(CODE)?);
         let answer = client
             .exchange_refresh_token(&RefreshToken::new(refresh_token.expose_secret().to_owned()))
-            .request_async(&|request| self.call(request))
+            .request_async(&self.caller())
             .await;
         let login = format!("run: mp-proxy account login {account}");
         match answer {
@@ -153,6 +153,18 @@ impl Endpoint {
     fn token_url(&self, code: Code) -> Result<TokenUrl, Refusal> {
         TokenUrl::new(format!("{}/oauth/token/", self.http.base(self.origin)))
             .map_err(|_| HttpError::Client.refusal(code, "the token request"))
+    }
+
+    /// [`Self::call`] as a value: one that borrows would tie the call to one thread.
+    fn caller(
+        &self,
+    ) -> impl Fn(HttpRequest) -> Pin<Box<dyn Future<Output = Result<HttpResponse, CallError>> + Send>>
+    {
+        let endpoint = self.clone();
+        move |request| {
+            let endpoint = endpoint.clone();
+            Box::pin(async move { endpoint.call(request).await })
+        }
     }
 
     /// What the oauth2 crate calls. Only 200, 400 and 401 have a body that the protocol gives a

@@ -67,6 +67,8 @@ impl Grant {
             scope: self.scope,
             token_type: self.token_type,
             client_id: Some(client_id.as_str().to_owned()),
+            lifetime_seconds: Some(self.expires_in),
+            login: None,
         }
     }
 }

@@ -1,11 +1,7 @@
 //! `mp-proxy session show`: what a request would be sent as, and why.
 
 use crate::{
-    auth::{
-        credential::{Scheme, authorize},
-        describe::session_json,
-        resolve::resolve,
-    },
+    auth::{credential::Scheme, describe::session_json, once, resolve::resolve},
     cli::{
         args::Show,
         error::{Form, report},
@@ -30,7 +26,8 @@ pub fn show(args: Show, env: Arc<Env>) -> ExitCode {
         Ok(session) => session,
         Err(refusal) => return report(&refusal, form),
     };
-    let authorization = secrets.then(|| authorize(&session, Scheme::Session, &env)).transpose();
+    let authorization =
+        secrets.then(|| once::authorize(&session, Scheme::Session, &env)).transpose();
     let mut document = session_json(&session);
     if let Ok(Some(value)) = &authorization {
         document["authorization"] = json!(String::from_utf8_lossy(value.value().as_bytes()));

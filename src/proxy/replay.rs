@@ -1,0 +1,55 @@
+//! The one request more after the server rejected a token that was good by the clock. Called by
+//! `handler`. Invariant: a request is replayed once, whole, and under another token than before.
+
+use super::{body::RequestBody, forward, rewrite::ClientAuthorization};
+use crate::auth::{
+    credential::{self, Authorization},
+    token_resolver::TokenResolver,
+};
+use http::{Request, StatusCode, header};
+
+/// A request that can be sent once more, under another token.
+pub struct Replay {
+    request: Request<RequestBody>,
+    rejected: Authorization,
+}
+
+impl Replay {
+    /// Kept only where there can be another token, and where it was ours that is sent.
+    #[must_use]
+    pub fn of(
+        request: &Request<RequestBody>,
+        authorization: Option<Authorization>,
+        policy: ClientAuthorization,
+    ) -> Option<Self> {
+        let rejected = authorization.filter(Authorization::is_renewable)?;
+        let sent = request.headers().get(header::AUTHORIZATION) == Some(rejected.value());
+        if policy == ClientAuthorization::Pass && !sent {
+            return None;
+        }
+        Some(Self { request: forward::again(request)?, rejected })
+    }
+}
+
+/// The request to send in place of one that was answered with 401; `None` leaves the caller with
+/// the server's answer.
+pub async fn after(
+    status: Option<StatusCode>,
+    replay: Option<Replay>,
+    login: Option<&dyn TokenResolver>,
+) -> Option<Request<RequestBody>> {
+    let rejected = status == Some(StatusCode::UNAUTHORIZED);
+    let mut replay = replay.filter(|_| rejected)?;
+    match credential::replace(login, &replay.rejected).await {
+        Ok(other) => {
+            let value = other?.value().clone();
+            replay.request.headers_mut().insert(header::AUTHORIZATION, value);
+            Some(replay.request)
+        }
+        Err(refusal) => {
+            let code = refusal.code.as_str();
+            tracing::warn!(code, "no token in place of a rejected one: {refusal}");
+            None
+        }
+    }
+}
