@@ -9,6 +9,8 @@ pub mod governance;
 pub mod guard;
 pub mod handler;
 pub mod health;
+pub mod inspector;
+pub mod observe;
 pub mod overrides;
 pub mod pace;
 pub mod policy;

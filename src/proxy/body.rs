@@ -25,12 +25,13 @@ use tokio::time::{Instant, Sleep};
 /// with its head, and once more if need be.
 pub const REPLAYABLE: u64 = 64 * 1024;
 
-/// Counts what an upload has moved, so that the header timer can tell waiting from sending.
+/// Counts what an upload has moved, so that the header timer can tell waiting from sending,
+/// and so that it can be reported.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<AtomicU64>);
 
 impl Progress {
-    /// A number that changes whenever bytes move.
+    /// The bytes that have moved.
     #[must_use]
     pub fn mark(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -58,8 +59,9 @@ impl Passing {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             self.waiting = false;
-            if let Some(progress) = &self.progress {
-                progress.0.fetch_add(1, Ordering::Relaxed);
+            let moved = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            if let (Some(progress), Some(data)) = (&self.progress, moved) {
+                progress.0.fetch_add(data.len() as u64, Ordering::Relaxed);
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }

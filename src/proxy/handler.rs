@@ -1,13 +1,15 @@
 //! The corridor: the whole walk of a request in one function. Called by `server`.
 //! Invariant: each step takes what only the step before can make; any refusal is answered
-//! in one place, and logged there once.
+//! in one place.
 
 use super::{
     body::{Progress, RequestBody, ResponseBody},
     destination::Destination,
     error::broken_upload,
     forward::{self, Repeat},
-    guard, health, overrides, pace,
+    guard, health,
+    observe::record::{Observed, Record},
+    overrides, pace,
     policy::{self, Subject},
     replay::{self, Replay},
     respond::{self, Named},
@@ -16,7 +18,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    auth::{ready::ReadySession, switch::Switch},
+    auth::switch::Switch,
     model::{
         origin::{Family, Origin},
         policy::Access,
@@ -25,53 +27,44 @@ use crate::{
 };
 use http::{HeaderMap, Method, Request, Response, Uri, header, uri};
 use hyper::body::Incoming;
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 impl Worker {
-    /// Answers one request, and logs it in one line.
-    pub async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        let started = Instant::now();
-        let method = request.method().clone();
-        // SECURITY: the query can hold values of users; only the path is logged.
-        let target = request.uri().clone();
+    /// Answers one request. Its record goes with the body of the answer, whose end counts and
+    /// logs it.
+    pub async fn handle(&self, request: Request<Incoming>) -> Response<Observed> {
+        let mut record = Record::begin(&self.recorder, &request);
         let named = if request.headers().keys().any(overrides::is_ours) {
             Named::ByRequest
         } else {
             Named::Base
         };
-        let outcome = self.walk(request, named).await;
-        let (path, ms) = (target.path(), started.elapsed().as_millis());
-        match outcome {
-            Ok((response, session)) => {
-                let status = response.status().as_u16();
-                match session {
-                    Some(ready) => {
-                        let who = ready.resolved.to_str().unwrap_or("-");
-                        tracing::info!(%method, path, status, ms, who, "forwarded");
-                    }
-                    None => tracing::debug!(%method, path, status, ms, "answered"),
-                }
-                response
-            }
+        let response = match self.walk(request, named, &mut record).await {
+            Ok(response) => response,
             Err(refusal) => {
-                let response = respond::refuse(&refusal, named);
-                let status = response.status().as_u16();
-                tracing::warn!(%method, path, status, ms, code = refusal.code.as_str(), detail = %refusal, "refused");
-                response
+                record.refused(&refusal);
+                respond::refuse(&refusal, named)
             }
-        }
+        };
+        record.follow(response)
     }
 
-    async fn walk(&self, request: Request<Incoming>, named: Named) -> Result<Answer, Refusal> {
+    async fn walk(
+        &self,
+        request: Request<Incoming>,
+        named: Named,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody>, Refusal> {
         let proxy = &*self.proxy;
         let (mut parts, body) = request.into_parts();
         // First of all: nothing is done for a caller who may be a web page.
         guard::admit(&parts, proxy.port)?;
         if health::is_own(parts.uri.path()) {
-            return Ok((health::answer(proxy, &parts), None));
+            record.endpoint();
+            return health::answer(proxy, &parts);
         }
         if parts.method == Method::OPTIONS {
-            return Ok((respond::options(), None));
+            return Ok(respond::options());
         }
         guard::no_loop(&parts.headers)?;
         // Who: one snapshot for the whole request, so that it never sees half of two.
@@ -81,7 +74,9 @@ impl Worker {
         };
         // Where: an unroutable path is refused before a secret is read.
         let route = route::find(parts.uri.path())?;
+        record.route(route);
         let (snapshot, ready) = self.session(&wanted)?;
+        record.session(&ready);
         // May they: judged by what would be sent, before anything of it is made.
         let rules = proxy.governance.policy.current();
         let progress = Progress::default();
@@ -119,9 +114,11 @@ impl Worker {
         )?;
         // Is there room: after all that can refuse, so that nothing is counted that is not sent.
         let pacer = &proxy.governance.pacer;
-        let mut permit =
-            pace::pass(pacer, route, &parts.uri, &body, destination, &ready.session, "local")
-                .await?;
+        let held = Instant::now();
+        let permit =
+            pace::pass(pacer, route, &parts.uri, &body, destination, &ready.session, "local").await;
+        record.held(held);
+        let mut permit = permit?;
         address(destination, target, &mut parts.uri, &mut parts.headers);
         parts.version = http::Version::HTTP_11;
         let repeat = repeat(&parts.method, route);
@@ -130,6 +127,7 @@ impl Worker {
         if let Some(permit) = &mut permit {
             permit.sent();
         }
+        record.sent(&progress);
         let send = |request| {
             forward::send(&self.pool, &proxy.timeouts, destination, request, &progress, repeat)
         };
@@ -140,16 +138,14 @@ impl Worker {
             sent = send(request).await;
         }
         let mut response = pace::outcome(permit, sent.map(rewrite::response))?;
+        record.answered();
         response.headers_mut().insert(RESOLVED, ready.resolved.clone());
         for variable in &ready.session.overruled {
             tracing::warn!(variable, "the environment overruled a header of the request");
         }
-        Ok((response, Some(ready)))
+        Ok(response)
     }
 }
-
-/// The answer, and as whom the request went if it went anywhere.
-type Answer = (Response<ResponseBody>, Option<Arc<ReadySession>>);
 
 const RESOLVED: header::HeaderName = header::HeaderName::from_static("x-mp-resolved");
 

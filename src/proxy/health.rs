@@ -1,12 +1,7 @@
 //! Our own endpoints under `/_mp/` (and `/healthz`). Called by `handler` after the guard.
 //! Invariant: none of them dials Mixpanel, none shows a secret.
 
-use super::{
-    body::ResponseBody,
-    overrides,
-    respond::{Named, json_answer, refuse},
-    shared::Proxy,
-};
+use super::{body::ResponseBody, inspector, overrides, respond::json_answer, shared::Proxy};
 use crate::{
     auth::{describe::session_json, resolve::resolve, switch::switch},
     model::refusal::{Code, Refusal},
@@ -21,35 +16,36 @@ pub fn is_own(path: &str) -> bool {
 }
 
 /// Answers one of our own paths.
-#[must_use]
-pub fn answer(proxy: &Proxy, parts: &Parts) -> Response<ResponseBody> {
+///
+/// # Errors
+/// Another method than GET or HEAD, an unknown path, or what the endpoint itself refuses.
+pub fn answer(proxy: &Proxy, parts: &Parts) -> Result<Response<ResponseBody>, Refusal> {
     if ![Method::GET, Method::HEAD].contains(&parts.method) {
-        let refusal = Refusal::new(
-            Code::MethodNotAllowed,
-            format!("`{}` is read with GET", parts.uri.path()),
-        );
-        return refuse(&refusal.hint("use GET"), Named::Base);
+        let message = format!("`{}` is read with GET", parts.uri.path());
+        return Err(Refusal::new(Code::MethodNotAllowed, message).hint("use GET"));
     }
+    let json = |value| json_answer(StatusCode::OK, &value);
     match parts.uri.path() {
-        "/_mp/livez" | "/healthz" => json_answer(StatusCode::OK, &json!({"status": "ok"})),
-        "/_mp/readyz" => match ready(proxy) {
-            Ok(()) => json_answer(StatusCode::OK, &ready_json(proxy)),
-            Err(refusal) => refuse(&refusal, Named::Base),
-        },
-        "/_mp/version" => json_answer(
-            StatusCode::OK,
-            &json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")}),
-        ),
-        "/_mp/session" => session(proxy, parts),
-        path => refuse(
-            &Refusal::new(Code::RouteNotFound, format!("there is no endpoint `{path}`"))
-                .hint("endpoints: /_mp/livez, /_mp/readyz, /_mp/session, /_mp/version"),
-            Named::Base,
-        ),
+        "/_mp/livez" | "/healthz" => Ok(json(json!({"status": "ok"}))),
+        "/_mp/readyz" => ready(proxy).map(|()| json(ready_json(proxy))),
+        "/_mp/version" => {
+            Ok(json(json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")})))
+        }
+        "/_mp/session" => session(proxy, parts).map(json),
+        path => inspector::answer(proxy, path).unwrap_or_else(|| {
+            Err(Refusal::new(Code::RouteNotFound, format!("there is no endpoint `{path}`")).hint(
+                "endpoints: /_mp/ (a page for the browser), /_mp/livez, /_mp/readyz, \
+                 /_mp/session, /_mp/version, /_mp/metrics, /_mp/overview, /_mp/events",
+            ))
+        }),
     }
 }
 
-fn ready(proxy: &Proxy) -> Result<(), Refusal> {
+/// Whether a request without `X-Mp-*` headers would be sent.
+///
+/// # Errors
+/// Why it would not be.
+pub fn ready(proxy: &Proxy) -> Result<(), Refusal> {
     if proxy.is_draining() {
         return Err(Refusal::new(Code::Draining, "the proxy is shutting down")
             .hint("try again when it is back"));
@@ -72,15 +68,7 @@ fn ready_json(proxy: &Proxy) -> Value {
     all
 }
 
-fn session(proxy: &Proxy, parts: &Parts) -> Response<ResponseBody> {
-    let wanted = match overrides::parse(&parts.headers) {
-        Ok(wanted) => wanted,
-        Err(refusal) => return refuse(&refusal, Named::ByRequest),
-    };
-    match switch(&proxy.snapshot(), proxy.base(), &wanted) {
-        Ok(session) => json_answer(StatusCode::OK, &session_json(&session)),
-        Err(refusal) => {
-            refuse(&refusal, if wanted.is_empty() { Named::Base } else { Named::ByRequest })
-        }
-    }
+fn session(proxy: &Proxy, parts: &Parts) -> Result<Value, Refusal> {
+    let wanted = overrides::parse(&parts.headers)?;
+    switch(&proxy.snapshot(), proxy.base(), &wanted).map(|session| session_json(&session))
 }

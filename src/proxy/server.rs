@@ -8,8 +8,14 @@
 //! since an uneven share of the connections is what the slowest requests are made of.
 
 use super::{
-    connect::Connector, destination::Destinations, forward::Timeouts, governance,
-    rewrite::ClientAuthorization, shared::Proxy, worker::Worker,
+    connect::Connector,
+    destination::Destinations,
+    forward::Timeouts,
+    governance,
+    observe::{AccessLog, Observer},
+    rewrite::ClientAuthorization,
+    shared::Proxy,
+    worker::Worker,
 };
 use crate::{
     auth::{resolve::Selection, token_resolver::TokenResolvers},
@@ -62,6 +68,8 @@ pub struct Options {
     pub threads: Option<NonZeroUsize>,
     /// What callers may do.
     pub governance: governance::Options,
+    /// How requests are logged on stderr; not at all if `None`.
+    pub log: Option<AccessLog>,
 }
 
 /// Why a proxy cannot start.
@@ -133,6 +141,7 @@ impl Server {
             draining: AtomicBool::new(false),
             tokens,
             governance,
+            observer: Arc::new(Observer::new(options.log).map_err(StartError::Thread)?),
         };
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = options.threads.unwrap_or(cores);
@@ -167,6 +176,8 @@ impl Server {
             () = accept(&listener, &threads, &graceful) => {}
         }
         self.proxy.draining.store(true, Ordering::Relaxed);
+        // Listeners of live events would not end by themselves.
+        self.proxy.observer.live.end();
         drop(listener);
         tracing::info!("shutting down, running requests may finish");
         if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
@@ -178,6 +189,7 @@ impl Server {
         for thread in threads {
             thread.stop().await;
         }
+        self.proxy.observer.flush();
         Ok(())
     }
 }

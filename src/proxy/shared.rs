@@ -1,7 +1,7 @@
 //! What all threads of a proxy share. Made by `server`, read by every step of the corridor.
 
 use super::{
-    destination::Destinations, forward::Timeouts, governance::Governance,
+    destination::Destinations, forward::Timeouts, governance::Governance, observe::Observer,
     rewrite::ClientAuthorization,
 };
 use crate::{
@@ -24,6 +24,7 @@ pub struct Proxy {
     pub(super) draining: AtomicBool,
     pub(super) governance: Governance,
     pub(super) tokens: TokenResolvers,
+    pub(super) observer: Arc<Observer>,
 }
 
 impl Proxy {
@@ -43,6 +44,12 @@ impl Proxy {
     #[must_use]
     pub const fn tokens(&self) -> &TokenResolvers {
         &self.tokens
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub const fn observer(&self) -> &Arc<Observer> {
+        &self.observer
     }
 
     /// Whether shutdown has begun.

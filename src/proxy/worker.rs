@@ -2,11 +2,7 @@
 //! of the newest snapshot. Made by `server`; `handler` walks each request over it.
 //! Invariant: nothing here is shared between threads, so that no request waits for another core.
 
-use super::{
-    connect::Connector,
-    pool::{Pool, PoolCounts},
-    shared::Proxy,
-};
+use super::{connect::Connector, observe::Recorder, pool::Pool, shared::Proxy};
 use crate::{
     auth::{
         ready::ReadySession,
@@ -32,6 +28,7 @@ pub struct Worker {
     /// What all threads share.
     pub(super) proxy: Arc<Proxy>,
     pub(super) pool: Arc<Pool>,
+    pub(super) recorder: Arc<Recorder>,
     view: Mutex<View>,
 }
 
@@ -45,9 +42,11 @@ struct View {
 impl Worker {
     pub(super) fn new(proxy: Arc<Proxy>, connector: Connector) -> Self {
         let pool = Pool::new(connector, &proxy.destinations);
+        let recorder = proxy.observer.recorder(Arc::clone(&pool));
         let snapshot = proxy.snapshot();
+        proxy.observer.files(&snapshot);
         let view = View { snapshot, checked: Instant::now(), sessions: HashMap::new() };
-        Self { proxy, pool, view: Mutex::new(view) }
+        Self { proxy, pool, recorder, view: Mutex::new(view) }
     }
 
     /// The session that a request asks for, in the newest snapshot.
@@ -63,6 +62,7 @@ impl Worker {
         if now.duration_since(view.checked) >= CHECKED_FOR {
             let snapshot = self.proxy.snapshot();
             if !Arc::ptr_eq(&snapshot, &view.snapshot) {
+                self.proxy.observer.files(&snapshot);
                 view.sessions.clear();
                 view.snapshot = snapshot;
             }
@@ -79,11 +79,5 @@ impl Worker {
         }
         view.sessions.insert(wanted.clone(), Arc::clone(&ready));
         Ok((snapshot, ready))
-    }
-
-    /// The use of this thread's connections so far.
-    #[must_use]
-    pub fn pool_counts(&self) -> PoolCounts {
-        self.pool.counts()
     }
 }

@@ -16,6 +16,7 @@ mod docs_tables;
 mod login;
 mod login_chromium;
 mod login_support;
+mod metrics;
 mod oauth_endpoint;
 mod oracle;
 mod policy;

@@ -1,5 +1,6 @@
 //! How the log on stderr looks: arguments shared by the commands that log.
 
+use crate::proxy::observe::{AccessLog, Form, line::Level};
 use clap::{Args, ValueEnum};
 
 /// How the log on stderr looks.
@@ -14,6 +15,25 @@ pub struct Log {
     /// Log errors only
     #[arg(long, env = "MP_PROXY_QUIET")]
     pub quiet: bool,
+}
+
+impl Log {
+    /// How requests are logged: one line each, unless the level is above all of them.
+    #[must_use]
+    pub fn requests(&self) -> Option<AccessLog> {
+        let form = match self.log_format {
+            LogFormat::Text => Form::Text,
+            LogFormat::Json => Form::Json,
+        };
+        let least = match self.log_level {
+            _ if self.quiet => return None,
+            LogLevel::Error => return None,
+            LogLevel::Warn => Level::Warn,
+            LogLevel::Info => Level::Info,
+            LogLevel::Debug | LogLevel::Trace => Level::Debug,
+        };
+        Some(AccessLog { form, least })
+    }
 }
 
 /// `--log-format`.

@@ -58,6 +58,7 @@ async fn run(once: bool) -> Result<(), Refusal> {
         },
         threads: None,
         governance: governance::Options::default(),
+        log: None,
     };
     let server =
         Server::bind(options, Arc::new(env)).map_err(|error| failed("start the proxy", &error))?;

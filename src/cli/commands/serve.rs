@@ -56,6 +56,7 @@ fn options(args: Serve, env: &Env) -> Result<Options, Refusal> {
         },
         threads: args.threads,
         governance: args.governance.options(env)?,
+        log: args.log.requests(),
     })
 }
 

@@ -1,0 +1,100 @@
+//! The page under `/_mp/` and what feeds it: overview, live events, metrics. Called by `health`,
+//! so behind the guard like everything else.
+//! SECURITY: it only reads; nothing of it loads from elsewhere or runs inline, which the
+//! Content-Security-Policy enforces; it holds names and times, never a secret.
+
+pub mod overview;
+
+use super::{
+    body::{ResponseBody, full},
+    health,
+    observe::{
+        gauges::{Gauges, Readiness},
+        metrics, stream,
+    },
+    respond::json_answer,
+    shared::Proxy,
+};
+use crate::model::refusal::{Code, Refusal};
+use http::{HeaderValue, Response, StatusCode, header};
+
+/// Nothing from anywhere but this origin, no inline script or style, no form, no frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'; require-trusted-types-for 'script'";
+
+/// Answers the paths of the inspector; `None` for any other.
+pub fn answer(proxy: &Proxy, path: &str) -> Option<Result<Response<ResponseBody>, Refusal>> {
+    Some(Ok(match path {
+        "/_mp" => moved(),
+        "/_mp/" => file("text/html; charset=utf-8", include_str!("inspector/index.html")),
+        "/_mp/inspector.css" => {
+            file("text/css; charset=utf-8", include_str!("inspector/inspector.css"))
+        }
+        "/_mp/inspector.js" => {
+            file("text/javascript; charset=utf-8", include_str!("inspector/inspector.js"))
+        }
+        "/_mp/icon.svg" => file("image/svg+xml", include_str!("inspector/icon.svg")),
+        "/_mp/overview" => json_answer(StatusCode::OK, &overview::overview(proxy)),
+        "/_mp/events" => return Some(events(proxy)),
+        "/_mp/metrics" => return Some(scrape(proxy)),
+        _ => return None,
+    }))
+}
+
+fn file(content_type: &'static str, text: &'static str) -> Response<ResponseBody> {
+    typed(content_type, full(text))
+}
+
+fn typed(content_type: &'static str, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, content_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    for (name, value) in [
+        ("cross-origin-resource-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn moved() -> Response<ResponseBody> {
+    let mut response = Response::new(full(""));
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/_mp/"));
+    response
+}
+
+fn events(proxy: &Proxy) -> Result<Response<ResponseBody>, Refusal> {
+    let listener = proxy.observer().live.listen().ok_or_else(|| {
+        Refusal::new(Code::LimitExceeded, "too many listen to live events already")
+            .hint("close an inspector page or a `mp-proxy tail`")
+    })?;
+    Ok(typed("text/event-stream; charset=utf-8", stream::events(listener)))
+}
+
+fn scrape(proxy: &Proxy) -> Result<Response<ResponseBody>, Refusal> {
+    let snapshot = proxy.snapshot();
+    proxy.observer().files(&snapshot);
+    let gauges = Gauges {
+        generation: snapshot.generation,
+        session: health::ready(proxy).map_or(Readiness::NotReady, |()| Readiness::Ready),
+        last_failure: proxy.observer().last_failure(),
+        token_expiry: overview::token_expiry(&snapshot),
+        refreshes: Vec::new(),
+        quotas: overview::quotas(proxy),
+    };
+    let text = metrics::render(proxy.observer(), gauges)
+        .map_err(|_| Refusal::config("the metrics cannot be written"))?;
+    Ok(typed(metrics::CONTENT_TYPE, full(text)))
+}

@@ -1,0 +1,229 @@
+//! What the proxy knows of itself: counters, one log line a request, live events. Fed by
+//! [`record`] at the end of each answer, read by the endpoints under `/_mp/`.
+//! Invariant: a request takes no lock that a request of another thread wants.
+
+pub mod gauges;
+pub mod histogram;
+pub mod labels;
+pub mod line;
+pub mod live;
+pub mod metrics;
+pub mod process;
+pub mod record;
+pub mod request_id;
+pub mod seen;
+pub mod shard;
+pub mod stamp;
+pub mod stream;
+pub mod trace_context;
+pub mod writer;
+
+use super::pool::{Pool, PoolCounts};
+use crate::{store::snapshot::Snapshot, sys::clock};
+use labels::Labels;
+use line::{Colour, Level, Queries};
+use live::Live;
+use request_id::RequestIds;
+use seen::{AnsweredBy, Seen};
+use shard::{Counts, Shard};
+use stamp::Stamp;
+use std::{
+    io::{self, IsTerminal as _},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+use writer::{Buffer, LogWriter};
+
+/// How requests are logged on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Text or JSON.
+    pub form: Form,
+    /// The least grave line that is written.
+    pub least: Level,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Text,
+    /// For programs, an object a line.
+    Json,
+}
+
+/// What all threads of one proxy have seen.
+pub struct Observer {
+    labels: Labels,
+    lanes: Mutex<Vec<Arc<Lane>>>,
+    log: Option<(AccessLog, Colour, LogWriter)>,
+    /// Finished requests, for whoever listens.
+    pub live: Live,
+    /// When the proxy started.
+    pub since: Instant,
+    /// The newest generation of the files that was looked at.
+    generation: AtomicU64,
+    /// When the files were last found broken, in seconds since the epoch; 0 for never.
+    broken: AtomicU64,
+}
+
+/// What one thread has seen.
+#[derive(Debug)]
+struct Lane {
+    state: Mutex<State>,
+    /// Requests begun; only this lane's thread writes it.
+    begun: AtomicU64,
+    finished: AtomicU64,
+    lines: Arc<Buffer>,
+    pool: Arc<Pool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shard: Shard,
+    stamp: Stamp,
+}
+
+/// One thread's way to its lane.
+pub struct Recorder {
+    observer: Arc<Observer>,
+    lane: Arc<Lane>,
+    ids: RequestIds,
+}
+
+/// Everything counted so far.
+#[derive(Debug)]
+pub struct Totals {
+    /// The counters of all threads.
+    pub counts: Counts,
+    /// Requests that are under way.
+    pub in_flight: u64,
+    /// The connections to Mixpanel of all threads.
+    pub pool: Vec<PoolCounts>,
+    /// Log lines that were lost.
+    pub dropped_lines: u64,
+}
+
+impl Observer {
+    /// Starts to observe; `log` is `None` for a proxy that logs no requests.
+    ///
+    /// # Errors
+    /// The thread that writes the log cannot be started.
+    pub fn new(log: Option<AccessLog>) -> io::Result<Self> {
+        let colour = if io::stderr().is_terminal() { Colour::Ansi } else { Colour::None };
+        let log = match log {
+            Some(how) => Some((how, colour, LogWriter::start(Box::new(io::stderr()))?)),
+            None => None,
+        };
+        Ok(Self {
+            labels: Labels::default(),
+            lanes: Mutex::default(),
+            log,
+            live: Live::default(),
+            since: Instant::now(),
+            generation: AtomicU64::new(0),
+            broken: AtomicU64::new(0),
+        })
+    }
+
+    /// A recorder for one thread, whose connections are `pool`.
+    #[must_use]
+    pub fn recorder(self: &Arc<Self>, pool: Arc<Pool>) -> Arc<Recorder> {
+        let lines = self.log.as_ref().map(|(.., writer)| writer.buffer()).unwrap_or_default();
+        let lane = Arc::new(Lane {
+            state: Mutex::default(),
+            begun: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+            lines,
+            pool,
+        });
+        lock(&self.lanes).push(Arc::clone(&lane));
+        Arc::new(Recorder { observer: Arc::clone(self), lane, ids: RequestIds::default() })
+    }
+
+    /// The sum over all threads.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let lanes = lock(&self.lanes).clone();
+        let mut counts = Counts::default();
+        let mut in_flight = 0;
+        for lane in &lanes {
+            // The end before the beginning, so that the difference is never below zero.
+            let finished = lane.finished.load(Ordering::Acquire);
+            in_flight += lane.begun.load(Ordering::Acquire).saturating_sub(finished);
+            counts.add(&lock(&lane.state).shard.counts);
+        }
+        let pool = lanes.iter().map(|lane| lane.pool.counts()).collect();
+        let dropped_lines = self.log.as_ref().map_or(0, |(.., writer)| writer.dropped());
+        Totals { counts, in_flight, pool, dropped_lines }
+    }
+
+    /// Tells once of each new state of the files, whichever thread sees it first.
+    pub fn files(&self, snapshot: &Snapshot) {
+        let seen = self.generation.fetch_max(snapshot.generation, Ordering::Relaxed);
+        if seen >= snapshot.generation {
+            return;
+        }
+        let failure = snapshot.config.as_ref().err().or(snapshot.bridge.as_ref().err());
+        if let Some(refusal) = failure {
+            let now = u64::try_from(clock::now_micros() / 1_000_000).unwrap_or_default();
+            self.broken.store(now, Ordering::Relaxed);
+            tracing::warn!(generation = snapshot.generation, "the files are broken: {refusal}");
+        } else if seen > 0 {
+            tracing::info!(generation = snapshot.generation, "the files changed and were read");
+        }
+    }
+
+    /// When the files were last found broken, in seconds since the epoch.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<u64> {
+        Some(self.broken.load(Ordering::Relaxed)).filter(|at| *at > 0)
+    }
+
+    /// Writes what is left of the log; before the process ends.
+    pub fn flush(&self) {
+        if let Some((.., writer)) = &self.log {
+            writer.flush();
+        }
+    }
+}
+
+impl Recorder {
+    fn begun(&self) {
+        self.lane.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn finish(&self, seen: &Seen<'_>) {
+        let observer = &*self.observer;
+        let mut state = lock(&self.lane.state);
+        let State { shard, stamp } = &mut *state;
+        shard.count(&observer.labels, seen);
+        if let Some((how, colour, writer)) = &observer.log
+            && line::level(seen) <= how.least
+        {
+            let now = stamp.now();
+            writer.line(&self.lane.lines, |out| match how.form {
+                Form::Text => line::text(out, seen, now, *colour),
+                Form::Json => {
+                    line::json(out, seen, now, Queries::Hidden);
+                    out.push(b'\n');
+                }
+            });
+        }
+        // The page that listens asks us now and then; that is nothing to show on it.
+        if seen.answered_by != AnsweredBy::Endpoint && observer.live.is_heard() {
+            let mut event = Vec::with_capacity(512);
+            line::json(&mut event, seen, stamp.now(), Queries::Names);
+            observer.live.tell(String::from_utf8_lossy(&event).into());
+        }
+        drop(state);
+        self.lane.finished.fetch_add(1, Ordering::Release);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

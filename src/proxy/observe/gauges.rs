@@ -1,0 +1,42 @@
+//! What is not counted by requests but asked for at a scrape: the state of the files, tokens
+//! and quotas. Made by `endpoint`, written by `metrics`.
+
+/// The state of the proxy at one moment.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Grows with every change of the files.
+    pub generation: u64,
+    /// Whether the files can be read and a session resolves.
+    pub session: Readiness,
+    /// When a change of the files was last found to be broken, in seconds since the epoch.
+    pub last_failure: Option<u64>,
+    /// Each login's expiry in seconds since the epoch, by account.
+    pub token_expiry: Vec<(String, f64)>,
+    /// Token refreshes so far, by outcome.
+    pub refreshes: Vec<(&'static str, u64)>,
+    /// What is left of quotas.
+    pub quotas: Vec<Quota>,
+}
+
+/// Whether a request without `X-Mp-*` headers would be sent.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It would.
+    Ready,
+    /// It would be refused.
+    #[default]
+    NotReady,
+}
+
+/// What is left of one quota.
+#[derive(Debug, Clone)]
+pub struct Quota {
+    /// The project.
+    pub project: String,
+    /// `query` or `export`.
+    pub api: &'static str,
+    /// How many calls are left in the hour.
+    pub left: u64,
+    /// How many there are.
+    pub limit: u64,
+}

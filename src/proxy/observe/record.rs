@@ -1,0 +1,225 @@
+//! One request from its head to the last byte of its answer. Begun and filled in by `handler`,
+//! then carried by the body of the answer, whose end finishes it.
+//! Invariant: every request that was begun is finished exactly once, whatever becomes of it.
+
+use super::{
+    Recorder,
+    request_id::{X_REQUEST_ID, X_UPSTREAM_REQUEST_ID},
+    seen::{AnsweredBy, End, Seen, Times, Whom},
+    trace_context::TraceContext,
+};
+use crate::{
+    auth::ready::ReadySession,
+    model::refusal::Refusal,
+    proxy::{
+        body::{Progress, ResponseBody},
+        error::BoxError,
+        route::Route,
+    },
+};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::{Body, Frame, SizeHint};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+/// Who called where callers are not told apart.
+const ANYBODY: &str = "local";
+
+/// What is known of a request so far.
+pub struct Record {
+    recorder: Arc<Recorder>,
+    method: Method,
+    target: Uri,
+    id: HeaderValue,
+    trace: Option<TraceContext>,
+    caller: Option<Arc<str>>,
+    route: &'static str,
+    ready: Option<Arc<ReadySession>>,
+    upload: Option<Progress>,
+    by: By,
+    status: StatusCode,
+    started: Instant,
+    paced: Duration,
+    sent: Option<Instant>,
+    upstream: Duration,
+    own: Duration,
+    down: u64,
+}
+
+/// Whose answer it became.
+enum By {
+    Upstream,
+    Endpoint,
+    Refusal(&'static str, String),
+}
+
+impl Record {
+    /// Begins with the head of the request.
+    #[must_use]
+    pub fn begin<B>(recorder: &Arc<Recorder>, request: &Request<B>) -> Self {
+        recorder.begun();
+        Self {
+            method: request.method().clone(),
+            target: request.uri().clone(),
+            id: recorder.ids.of(request.headers()),
+            trace: TraceContext::of(request.headers()),
+            recorder: Arc::clone(recorder),
+            caller: None,
+            route: "",
+            ready: None,
+            upload: None,
+            by: By::Endpoint,
+            status: StatusCode::OK,
+            started: Instant::now(),
+            paced: Duration::ZERO,
+            sent: None,
+            upstream: Duration::ZERO,
+            own: Duration::ZERO,
+            down: 0,
+        }
+    }
+
+    /// It is one of our own endpoints.
+    pub const fn endpoint(&mut self) {
+        self.route = "/_mp";
+    }
+
+    /// Who called, once that is proved.
+    pub fn caller(&mut self, name: &Arc<str>) {
+        self.caller = Some(Arc::clone(name));
+    }
+
+    /// Where it goes.
+    pub const fn route(&mut self, route: &'static Route) {
+        self.route = route.prefix;
+    }
+
+    /// As whom it goes.
+    pub fn session(&mut self, ready: &Arc<ReadySession>) {
+        self.ready = Some(Arc::clone(ready));
+    }
+
+    /// It stood before the quota since then; what is too short to have waited is our own time.
+    pub fn held(&mut self, since: Instant) {
+        let waited = since.elapsed();
+        if waited >= Duration::from_millis(1) {
+            self.paced += waited;
+        }
+    }
+
+    /// It is about to leave for the upstream; `upload` counts its body.
+    pub fn sent(&mut self, upload: &Progress) {
+        self.upload = Some(upload.clone());
+        self.sent = Some(Instant::now());
+    }
+
+    /// The head of the upstream's answer is here.
+    pub fn answered(&mut self) {
+        self.upstream += self.sent.take().map_or(Duration::ZERO, |sent| sent.elapsed());
+        self.by = By::Upstream;
+    }
+
+    /// We said no.
+    pub fn refused(&mut self, refusal: &Refusal) {
+        self.upstream += self.sent.take().map_or(Duration::ZERO, |sent| sent.elapsed());
+        self.by = By::Refusal(refusal.code.as_str(), refusal.message.clone());
+    }
+
+    /// Puts the request's id on the answer and follows its body to the end.
+    #[must_use]
+    pub fn follow(mut self, mut response: Response<ResponseBody>) -> Response<Observed> {
+        self.status = response.status();
+        let theirs = response.headers_mut().insert(X_REQUEST_ID, self.id.clone());
+        if let Some(theirs) = theirs.filter(|theirs| *theirs != self.id) {
+            response.headers_mut().insert(X_UPSTREAM_REQUEST_ID, theirs);
+        }
+        self.own = self.started.elapsed().saturating_sub(self.upstream + self.paced);
+        response.map(|body| Observed { body, record: self, ended: false })
+    }
+
+    fn finish(&self, end: End) {
+        let whom = self.ready.as_ref().map(|ready| Whom {
+            account: ready.session.account.name.as_str(),
+            project: ready.session.project.as_str(),
+            workspace: ready.session.workspace.map(|id| id.get()),
+        });
+        let answered_by = match &self.by {
+            By::Upstream => AnsweredBy::Upstream,
+            By::Endpoint => AnsweredBy::Endpoint,
+            By::Refusal(code, detail) => AnsweredBy::Refusal { code, detail },
+        };
+        self.recorder.finish(&Seen {
+            method: &self.method,
+            path: self.target.path(),
+            query: self.target.query(),
+            route: self.route,
+            status: self.status,
+            answered_by,
+            whom,
+            caller: self.caller.as_deref().unwrap_or(ANYBODY),
+            request_id: self.id.to_str().unwrap_or("-"),
+            trace: self.trace,
+            times: Times {
+                own: self.own,
+                paced: self.paced,
+                upstream: self.upstream,
+                total: self.started.elapsed(),
+            },
+            bytes_up: self.upload.as_ref().map_or(0, Progress::mark),
+            bytes_down: self.down,
+            end,
+        });
+    }
+}
+
+/// The body of an answer, counted.
+pub struct Observed {
+    body: ResponseBody,
+    record: Record,
+    ended: bool,
+}
+
+impl Body for Observed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        match &frame {
+            None => this.ended = true,
+            Some(Ok(frame)) => {
+                this.record.down += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            Some(Err(_)) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        // An answer to HEAD has no bytes to send; one of our own is whole from the beginning.
+        let whole = self.ended
+            || self.body.is_end_stream()
+            || self.record.method == Method::HEAD
+            || !matches!(self.record.by, By::Upstream);
+        self.record.finish(if whole { End::Whole } else { End::Cut });
+    }
+}
