@@ -17,6 +17,7 @@ mod login;
 mod login_chromium;
 mod login_support;
 mod metrics;
+mod login_unified;
 mod oauth_endpoint;
 mod oracle;
 mod policy;

@@ -169,8 +169,16 @@ impl<'a> Book<'a> {
         let malformed = || Refusal::config(format!("`{}` cannot be edited", path.display()));
         let text = String::from_utf8(text).map_err(|_| malformed())?;
         let mut document: DocumentMut = text.parse().map_err(|_| malformed())?;
+        // Comments without a table would all end up below the first one.
+        let comments = if document.is_empty() { text } else { String::new() };
+        if document.is_empty() {
+            document = DocumentMut::new();
+        }
         change(&mut document)?;
-        let text = document.to_string();
+        let text = match comments.trim_end() {
+            "" => document.to_string(),
+            comments => format!("{comments}\n\n{document}"),
+        };
         check(text.as_bytes())?;
         file.write(text.as_bytes()).map_err(|error| error.refusal())
     }
