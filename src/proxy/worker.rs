@@ -36,6 +36,8 @@ pub struct Worker {
 struct View {
     snapshot: Arc<Snapshot>,
     checked: Instant,
+    /// What a request gets that names nothing.
+    base: Option<Arc<ReadySession>>,
     sessions: HashMap<Switch, Arc<ReadySession>>,
 }
 
@@ -45,7 +47,7 @@ impl Worker {
         let recorder = proxy.observer.recorder(Arc::clone(&pool));
         let snapshot = proxy.snapshot();
         proxy.observer.files(&snapshot);
-        let view = View { snapshot, checked: Instant::now(), sessions: HashMap::new() };
+        let view = View { snapshot, checked: Instant::now(), base: None, sessions: HashMap::new() };
         Self { proxy, pool, recorder, view: Mutex::new(view) }
     }
 
@@ -63,17 +65,24 @@ impl Worker {
             let snapshot = self.proxy.snapshot();
             if !Arc::ptr_eq(&snapshot, &view.snapshot) {
                 self.proxy.observer.files(&snapshot);
+                view.base = None;
                 view.sessions.clear();
                 view.snapshot = snapshot;
             }
             view.checked = now;
         }
         let snapshot = Arc::clone(&view.snapshot);
-        if let Some(ready) = view.sessions.get(wanted) {
+        let plain = wanted.is_empty();
+        let known = if plain { view.base.as_ref() } else { view.sessions.get(wanted) };
+        if let Some(ready) = known {
             return Ok((snapshot, Arc::clone(ready)));
         }
         let session = switch(&snapshot, &self.proxy.base, wanted)?;
         let ready = Arc::new(ReadySession::new(session, &snapshot.env, &self.proxy.tokens));
+        if plain {
+            view.base = Some(Arc::clone(&ready));
+            return Ok((snapshot, ready));
+        }
         if view.sessions.len() >= MOST_SESSIONS {
             view.sessions.clear();
         }
