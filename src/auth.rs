@@ -1,7 +1,9 @@
 //! Floor 3, identity: which session a request gets, and what proves it.
 
 pub mod credential;
+pub mod default_workspace;
 pub mod describe;
+pub mod me;
 pub mod oauth;
 pub mod once;
 pub mod ready;

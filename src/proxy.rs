@@ -21,4 +21,5 @@ pub mod rewrite;
 pub mod route;
 pub mod server;
 pub mod shared;
+pub mod tilde;
 pub mod worker;

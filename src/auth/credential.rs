@@ -6,6 +6,7 @@ use super::token_resolver::{ReadyToken, TokenResolver, TokenResolvers};
 use crate::{
     model::{
         account::{Credential, TokenSource},
+        fingerprint::fingerprint,
         refusal::{Code, Refusal},
         session::Session,
     },
@@ -48,6 +49,18 @@ impl Authorization {
     #[must_use]
     pub const fn value(&self) -> &HeaderValue {
         &self.value
+    }
+
+    /// A name for the login behind it: it stays while tokens are renewed, and tells nothing.
+    #[must_use]
+    pub fn login(&self) -> String {
+        match &self.token {
+            Some(token) => token.tokens().login(),
+            None => {
+                let value = String::from_utf8_lossy(self.value.as_bytes()).into_owned();
+                fingerprint(&[&SecretString::from(value)])
+            }
+        }
     }
 
     /// Whether another one may be had if this one is rejected.

@@ -120,6 +120,18 @@ impl TokenResolvers {
         self.logins.load().get(&key).cloned()
     }
 
+    /// The environment that the logins are in.
+    #[must_use]
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// The client that they are renewed with.
+    #[must_use]
+    pub const fn http(&self) -> &HttpClient {
+        &self.http
+    }
+
     /// What happened so far.
     #[must_use]
     pub const fn stats(&self) -> &Arc<Stats> {

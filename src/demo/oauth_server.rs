@@ -29,6 +29,11 @@ impl OauthServer {
         turn(&mut self.lock().switches);
     }
 
+    /// Reads from the switches without a copy of them: a body among them can be long.
+    pub(super) fn read<T>(&self, from: impl FnOnce(&Switches) -> T) -> T {
+        from(&self.lock().switches)
+    }
+
     /// The switches as they are.
     #[must_use]
     pub fn switches(&self) -> Switches {

@@ -151,9 +151,10 @@ impl StandInService {
         .await;
         let mut answer = match path.trim_end_matches('/') {
             "/api/2.0/export" => export(query),
-            "/api/app/me" => {
-                json_answer(StatusCode::OK, &self.oauth.switches().me_body.unwrap_or_else(me))
-            }
+            "/api/app/me" => self.oauth.read(|switches| match &switches.me_body {
+                Some(body) => json_answer(StatusCode::OK, body),
+                None => json_answer(StatusCode::OK, &me()),
+            }),
             "/api/query/events/names" => {
                 json_answer(StatusCode::OK, &json!(["Login", "Signup", "Purchase"]))
             }
@@ -178,18 +179,17 @@ impl StandInService {
 
 impl StandInService {
     fn fault(&self, path: &str, headers: &HeaderMap) -> Fault {
-        let switches = self.oauth.switches();
-        match path {
-            "/oauth/mcp/register/" => switches.register,
-            "/oauth/token/" => switches.token,
+        self.oauth.read(|switches| match path {
+            "/oauth/mcp/register/" => switches.register.clone(),
+            "/oauth/token/" => switches.token.clone(),
             "/api/app/me" => {
                 let origin = headers.get("x-mp-proxy-origin").and_then(|value| value.to_str().ok());
                 let host = origin.unwrap_or_default().trim_start_matches("https://");
-                let mut of_host = switches.me.into_iter().filter(|(name, _)| name == host);
-                of_host.next().map_or(Fault::Fine, |(_, fault)| fault)
+                let mut of_host = switches.me.iter().filter(|(name, _)| name == host);
+                of_host.next().map_or(Fault::Fine, |(_, fault)| fault.clone())
             }
             _ => Fault::Fine,
-        }
+        })
     }
 
     fn admits(&self, headers: &HeaderMap) -> bool {

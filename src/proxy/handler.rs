@@ -15,6 +15,7 @@ use super::{
     respond::{self, Named},
     rewrite,
     route::{self, Route},
+    tilde,
     worker::Worker,
 };
 use crate::{
@@ -77,6 +78,10 @@ impl Worker {
         record.route(route);
         let (snapshot, ready) = self.session(&wanted)?;
         record.session(&ready);
+        // Which ids: a path may leave them to the session; filled in before it is judged.
+        if let Some(stands) = tilde::find(parts.uri.path()) {
+            parts.uri = tilde::fill(stands, &parts.uri, &ready.session, proxy).await?;
+        }
         // May they: judged by what would be sent, before anything of it is made.
         let rules = proxy.governance.policy.current();
         let progress = Progress::default();

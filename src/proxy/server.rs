@@ -18,7 +18,9 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    auth::{resolve::Selection, token_resolver::TokenResolvers},
+    auth::{
+        default_workspace::DefaultWorkspaces, resolve::Selection, token_resolver::TokenResolvers,
+    },
     model::{refusal::Refusal, upstream::Upstream},
     store::snapshot::SnapshotStore,
     sys::{env::Env, http::HttpClient},
@@ -140,6 +142,7 @@ impl Server {
             port: address.port(),
             draining: AtomicBool::new(false),
             tokens,
+            workspaces: DefaultWorkspaces::default(),
             governance,
             observer: Arc::new(Observer::new(options.log).map_err(StartError::Thread)?),
         };

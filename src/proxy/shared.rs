@@ -5,7 +5,9 @@ use super::{
     rewrite::ClientAuthorization,
 };
 use crate::{
-    auth::{resolve::Selection, token_resolver::TokenResolvers},
+    auth::{
+        default_workspace::DefaultWorkspaces, resolve::Selection, token_resolver::TokenResolvers,
+    },
     store::snapshot::{Snapshot, SnapshotStore},
 };
 use std::sync::{
@@ -25,6 +27,7 @@ pub struct Proxy {
     pub(super) governance: Governance,
     pub(super) tokens: TokenResolvers,
     pub(super) observer: Arc<Observer>,
+    pub(super) workspaces: DefaultWorkspaces,
 }
 
 impl Proxy {

@@ -17,6 +17,7 @@ mod login;
 mod login_chromium;
 mod login_support;
 mod login_unified;
+mod me;
 mod metrics;
 mod oauth_endpoint;
 mod oracle;

@@ -2,22 +2,18 @@
 //! `ops::login`. Invariant: an answer that is no `/me` is no login.
 
 use crate::{
-    auth::credential::Authorization,
+    auth::{
+        credential::Authorization,
+        me::{self, MeError},
+    },
     model::{
         me::Me,
-        origin::{Family, Origin},
         refusal::{Code, Refusal},
         region::Region,
     },
-    store::me_json,
     sys::{http::HttpClient, http_error::HttpError},
 };
-use http::{Request, StatusCode, header};
-use std::time::Duration;
-
-/// It can be tens of megabytes.
-const WITHIN: Duration = Duration::from_secs(120);
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+use http::StatusCode;
 
 /// What failed, before it has a code: the code depends on the type of the login.
 #[derive(Debug)]
@@ -77,22 +73,11 @@ pub async fn ask(
     region: Region,
     authorization: &Authorization,
 ) -> Result<Me, Unknown> {
-    let mut request = Request::new(Vec::new());
-    *request.uri_mut() = http::Uri::from_static("/api/app/me");
-    request.headers_mut().insert(header::AUTHORIZATION, authorization.value().clone());
-    let origin = Origin::new(Family::App, region);
-    let answer = http.send(origin, request, WITHIN).await.map_err(Unknown::Http)?;
-    match answer.status() {
-        StatusCode::OK => {}
-        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-            return Err(Unknown::Rejected(status));
-        }
-        StatusCode::TOO_MANY_REQUESTS => return Err(Unknown::TooMany(answer.retry_after())),
-        status => return Err(Unknown::Status(status)),
-    }
-    let bytes = answer.bytes(MAX_BYTES).await.map_err(Unknown::Http)?;
-    match me_json::parse(bytes.as_slice()) {
-        Ok(parsed) if parsed.recognized => Ok(parsed.me),
-        _ => Err(Unknown::NotMe),
-    }
+    me::fetch(http, region, authorization, &[], me::WITHIN).await.map_err(|error| match error {
+        MeError::Rejected(status) => Unknown::Rejected(status),
+        MeError::TooMany(after) => Unknown::TooMany(after),
+        MeError::Status(status) => Unknown::Status(status),
+        MeError::Http(error) => Unknown::Http(error),
+        MeError::Json(_) | MeError::NotMe => Unknown::NotMe,
+    })
 }
