@@ -3,5 +3,6 @@
 pub mod args;
 pub mod commands;
 pub mod error;
+mod local;
 pub mod output;
 pub mod terminal;

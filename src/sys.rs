@@ -8,3 +8,4 @@ pub mod http_error;
 pub mod locked_file;
 pub mod open_file;
 pub mod private_file;
+pub mod run_file;

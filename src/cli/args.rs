@@ -6,6 +6,7 @@ pub mod axes;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod governance;
+pub mod local;
 pub mod log;
 pub mod login;
 pub mod pace;
@@ -17,6 +18,7 @@ pub use axes::Axes;
 #[cfg(feature = "demo")]
 pub use demo::Demo;
 pub use governance::Governance;
+pub use local::{Health, Local, Patient, Tail};
 pub use log::{Log, LogFormat, LogLevel};
 pub use login::Login;
 pub use pace::Pace;
@@ -45,6 +47,14 @@ pub struct Cli {
 pub enum Command {
     /// Listen and forward until Ctrl-C or SIGTERM
     Serve(Box<Serve>),
+    /// Watch the requests of a running proxy
+    Tail(Tail),
+    /// Ask a running proxy whether it is ready; exit code 0 if it is
+    Health(Health),
+    /// Wait until a proxy is ready
+    Wait(Patient),
+    /// End a running proxy; requests under way may finish
+    Stop(Patient),
     /// Add an account: type, region, project and name are found out
     Login(Box<Login>),
     /// Accounts

@@ -3,8 +3,11 @@
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod login;
+pub mod look_after;
 pub mod serve;
+mod service;
 pub mod session;
+pub mod tail;
 
 use super::{
     args::{AccountCommand, Cli, Command, SessionCommand},
@@ -32,6 +35,10 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
             args.axes = args.axes.or(axes, &env);
             session::show(args, env)
         }
+        Command::Health(args) => look_after::health(&args, &env),
+        Command::Wait(args) => look_after::wait(&args, &env),
+        Command::Stop(args) => look_after::stop(&args, &env),
+        Command::Tail(args) => tail::tail(&args, &env),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
     }

@@ -86,12 +86,18 @@ fn events(proxy: &Proxy) -> Result<Response<ResponseBody>, Refusal> {
 fn scrape(proxy: &Proxy) -> Result<Response<ResponseBody>, Refusal> {
     let snapshot = proxy.snapshot();
     proxy.observer().files(&snapshot);
+    let tokens = proxy.tokens().stats().counts();
     let gauges = Gauges {
         generation: snapshot.generation,
         session: health::ready(proxy).map_or(Readiness::NotReady, |()| Readiness::Ready),
         last_failure: proxy.observer().last_failure(),
         token_expiry: overview::token_expiry(&snapshot),
-        refreshes: Vec::new(),
+        refreshes: vec![
+            ("refreshed", tokens.refreshed),
+            ("adopted", tokens.adopted),
+            ("failed", tokens.failed),
+            ("revoked", tokens.revoked),
+        ],
         quotas: overview::quotas(proxy),
     };
     let text = metrics::render(proxy.observer(), gauges)

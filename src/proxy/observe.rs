@@ -99,7 +99,7 @@ pub struct Recorder {
 pub struct Totals {
     /// The counters of all threads.
     pub counts: Counts,
-    /// Requests that are under way.
+    /// Requests that are under way, those for our own endpoints left out.
     pub in_flight: u64,
     /// The connections to Mixpanel of all threads.
     pub pool: Vec<PoolCounts>,
@@ -196,6 +196,11 @@ impl Recorder {
         self.lane.begun.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A page that listens for hours is no request under way.
+    fn aside(&self) {
+        self.lane.finished.fetch_add(1, Ordering::Release);
+    }
+
     fn finish(&self, seen: &Seen<'_>) {
         let observer = &*self.observer;
         let mut state = lock(&self.lane.state);
@@ -220,7 +225,9 @@ impl Recorder {
             observer.live.tell(String::from_utf8_lossy(&event).into());
         }
         drop(state);
-        self.lane.finished.fetch_add(1, Ordering::Release);
+        if seen.route != record::OWN {
+            self.lane.finished.fetch_add(1, Ordering::Release);
+        }
     }
 }
 

@@ -58,6 +58,8 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 pub struct Options {
     /// Address and port; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// A listener that is bound already, by the service manager; it goes before `listen`.
+    pub inherited: Option<Arc<net::TcpListener>>,
     /// The stand-in for all Mixpanel hosts.
     pub upstream: Option<Upstream>,
     /// The base session's flags.
@@ -123,7 +125,10 @@ impl Server {
         let listen = |source| StartError::Listen { address: options.listen, source };
         let connector =
             Connector::new(&env, options.timeouts.connect).map_err(StartError::Roots)?;
-        let listener = net::TcpListener::bind(options.listen).map_err(listen)?;
+        let listener = match &options.inherited {
+            Some(inherited) => inherited.try_clone().map_err(listen)?,
+            None => net::TcpListener::bind(options.listen).map_err(listen)?,
+        };
         listener.set_nonblocking(true).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let governance = governance::Governance::start(options.governance, &env)
@@ -161,6 +166,12 @@ impl Server {
     #[must_use]
     pub fn proxy(&self) -> &Proxy {
         &self.proxy
+    }
+
+    /// The same, to be kept while the server runs.
+    #[must_use]
+    pub fn shared(&self) -> Arc<Proxy> {
+        Arc::clone(&self.proxy)
     }
 
     /// Serves until `shutdown` is done, then lets running requests finish.

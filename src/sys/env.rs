@@ -36,6 +36,10 @@ pub const MP_OAUTH_STORAGE_DIR: &str = "MP_OAUTH_STORAGE_DIR";
 pub const MP_ACCOUNT: &str = "MP_ACCOUNT";
 /// Default of `--target`.
 pub const MP_TARGET: &str = "MP_TARGET";
+/// The token that a caller shows to the proxy; set by `mp-proxy run` for its program.
+pub const MP_PROXY_TOKEN: &str = "MP_PROXY_TOKEN";
+/// A token that callers have to show.
+pub const MP_PROXY_CLIENT_TOKEN: &str = "MP_PROXY_CLIENT_TOKEN";
 /// Where the proxy forwards to instead of Mixpanel (demo and tests).
 pub const MP_PROXY_UPSTREAM: &str = "MP_PROXY_UPSTREAM";
 

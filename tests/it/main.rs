@@ -17,6 +17,7 @@ mod login;
 mod login_chromium;
 mod login_support;
 mod login_unified;
+mod look_after;
 mod me;
 mod metrics;
 mod oauth_endpoint;

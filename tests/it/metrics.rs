@@ -76,7 +76,9 @@ fn requests_are_counted_by_bounded_labels() {
     assert!(all[r#"mp_proxy_body_bytes_total{route="/api/query",direction="down"}"#] > 0.0);
     assert_eq!(all[r#"mp_proxy_own_seconds_count{route="/api/query"}"#], 3.0);
     assert_eq!(all[r#"mp_proxy_upstream_seconds_bucket{route="/api/query",le="+Inf"}"#], 3.0);
-    assert_eq!(all["mp_proxy_requests_in_flight"], 1.0, "the scrape itself");
+    assert_eq!(all["mp_proxy_requests_in_flight"], 0.0, "the scrape itself is none");
+    assert_eq!(all[r#"mp_proxy_token_refreshes_total{outcome="refreshed"}"#], 0.0);
+    assert_eq!(all[r#"mp_proxy_quota_limit{project="123",api="query"}"#], 60.0);
     let connections =
         |kind: &str| all[&format!(r#"mp_proxy_upstream_connections_total{{kind="{kind}"}}"#)];
     assert_eq!(connections("opened") + connections("reused"), 4.0);

@@ -48,6 +48,7 @@ async fn run(once: bool) -> Result<(), Refusal> {
         .map_err(|error| failed("address the stand-in", &error))?;
     let options = Options {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        inherited: None,
         upstream: Some(upstream),
         base: Selection::default(),
         client_authorization: ClientAuthorization::Replace,

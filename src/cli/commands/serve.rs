@@ -1,5 +1,6 @@
 //! `mp-proxy serve`: the proxy in the foreground until a signal ends it.
 
+use super::service::{self, Service};
 use crate::{
     auth::resolve::resolve,
     cli::{
@@ -12,7 +13,7 @@ use crate::{
         forward::Timeouts,
         server::{Options, Server, StartError},
     },
-    sys::env::Env,
+    sys::{env::Env, run_file::RunFile},
 };
 use std::{
     io::{IsTerminal as _, Read as _, Write as _},
@@ -28,7 +29,12 @@ use tracing_subscriber::filter::LevelFilter;
 #[must_use]
 pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     start_log(&args.log);
-    let outcome = options(args, &env).and_then(|options| {
+    let outcome = options(args, &env).and_then(|mut options| {
+        if let Some(listener) = service::inherited()? {
+            let unnamed = |error| Refusal::config(format!("the inherited socket: {error}"));
+            options.listen = listener.local_addr().map_err(unnamed)?;
+            options.inherited = Some(Arc::new(listener));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -46,6 +52,7 @@ pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
 fn options(args: Serve, env: &Env) -> Result<Options, Refusal> {
     Ok(Options {
         listen: args.listen,
+        inherited: None,
         upstream: args.upstream,
         base: args.axes.selection()?,
         client_authorization: args.client_authorization,
@@ -61,7 +68,7 @@ fn options(args: Serve, env: &Env) -> Result<Options, Refusal> {
 }
 
 async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
-    let server = Server::bind(options, env).map_err(|error| cannot_start(&error))?;
+    let server = Server::bind(options, Arc::clone(&env)).map_err(|error| cannot_start(&error))?;
     let proxy = server.proxy();
     match resolve(&proxy.snapshot(), proxy.base()) {
         Ok(session) => {
@@ -79,6 +86,13 @@ async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
     print(&format!("http://{}\n", server.address()))
         .map_err(|error| Refusal::config(format!("cannot write the address to stdout: {error}")))?;
     let stop = first_signal()?;
+    let _note = RunFile::leave(&env, &server.address().to_string())
+        .map_err(|error| tracing::debug!(%error, "`mp-proxy stop` will not find this process"));
+    let _service = Service::start(&server)?;
+    let stop = async {
+        stop.await;
+        service::stopping();
+    };
     server.run(stop).await.map_err(|error| cannot_start(&error))
 }
 

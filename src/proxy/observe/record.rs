@@ -27,6 +27,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The route of our own endpoints.
+pub(super) const OWN: &str = "/_mp";
 /// Who called where callers are not told apart.
 const ANYBODY: &str = "local";
 
@@ -85,8 +87,9 @@ impl Record {
     }
 
     /// It is one of our own endpoints.
-    pub const fn endpoint(&mut self) {
-        self.route = "/_mp";
+    pub fn endpoint(&mut self) {
+        self.route = OWN;
+        self.recorder.aside();
     }
 
     /// Who called, once that is proved.

@@ -1,0 +1,136 @@
+//! The protocol of systemd: an inherited socket, and word of how we are. Called by `serve`.
+//! Without systemd each of these does nothing.
+
+use crate::{
+    model::refusal::Refusal,
+    proxy::{server::Server, shared::Proxy},
+};
+use listenfd::ListenFd;
+use rustix::net::{AddressFamily, SocketType};
+use sd_notify::NotifyState;
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+};
+
+/// The socket of `mp-proxy.socket`, if we were started by it.
+///
+/// # Errors
+/// More than one socket, or one that is not a TCP listener.
+pub(super) fn inherited() -> Result<Option<TcpListener>, Refusal> {
+    let mut sockets = ListenFd::from_env();
+    let wrong = |text: String| {
+        Refusal::config(text).hint("give the socket unit one ListenStream=127.0.0.1:8787")
+    };
+    match sockets.len() {
+        0 => return Ok(None),
+        1 => {}
+        count => return Err(wrong(format!("systemd passed {count} sockets, one is understood"))),
+    }
+    let listener = match sockets.take_tcp_listener(0) {
+        Ok(listener) => Ok(listener),
+        Err(_) => {
+            let family = AddressFamily::INET6.as_raw().into();
+            let kind = SocketType::STREAM.as_raw();
+            let kind = i32::try_from(kind).map_err(|_| wrong("no stream sockets here".into()))?;
+            sockets.take_custom::<TcpListener>(0, family, kind, "tcp6 socket")
+        }
+    };
+    listener.map_err(|error| wrong(format!("the socket that systemd passed is unusable: {error}")))
+}
+
+/// Says that we are ready, keeps saying that we are alive, and re-reads the files on SIGHUP.
+/// Ends when dropped, and says so.
+pub(super) struct Service(Vec<JoinHandle<()>>);
+
+impl Service {
+    /// Called once the listener is bound; the accepting has to start right after.
+    ///
+    /// # Errors
+    /// SIGHUP cannot be listened for.
+    pub(super) fn start(server: &Server) -> Result<Self, Refusal> {
+        let mut hangup = signal(SignalKind::hangup())
+            .map_err(|error| Refusal::config(format!("cannot listen for signals: {error}")))?;
+        let proxy = server.shared();
+        let mut tasks = vec![tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                reload(&proxy);
+            }
+        })];
+        if let Some(limit) = sd_notify::watchdog_enabled() {
+            tasks.push(tokio::spawn(watch(server.address(), limit / 2)));
+        }
+        let status = format!("listening on http://{}", server.address());
+        tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        Ok(Self(tasks))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Says that we are about to end.
+pub(super) fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Files are followed anyway; this looks at once, and says what it found.
+fn reload(proxy: &Arc<Proxy>) {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell(&[NotifyState::Reloading, now]);
+    }
+    let snapshot = proxy.snapshot();
+    proxy.observer().files(&snapshot);
+    tracing::info!(generation = snapshot.generation, "asked by SIGHUP to read the files again");
+    tell(&[NotifyState::Ready]);
+}
+
+/// Says that we are alive as long as we answer.
+async fn watch(address: SocketAddr, pause: Duration) {
+    loop {
+        tokio::time::sleep(pause).await;
+        match tokio::time::timeout(pause, answers(address)).await {
+            Ok(Ok(())) => tell(&[NotifyState::Watchdog]),
+            Ok(Err(error)) => tracing::error!(%error, "we do not answer ourselves"),
+            Err(_) => tracing::error!("we do not answer ourselves in time"),
+        }
+    }
+}
+
+async fn answers(address: SocketAddr) -> std::io::Result<()> {
+    let mut address = address;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let mut stream = TcpStream::connect(address).await?;
+    let head = format!("GET /_mp/livez HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(4096).read_to_end(&mut answer).await?;
+    if answer.starts_with(b"HTTP/1.0 200") || answer.starts_with(b"HTTP/1.1 200") {
+        return Ok(());
+    }
+    Err(std::io::ErrorKind::InvalidData.into())
+}
+
+/// A manager that does not listen is none of our business.
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager could not be told");
+    }
+}
