@@ -10,6 +10,7 @@
 
 mod architecture;
 mod chromium;
+mod browser;
 mod docs;
 mod docs_blocks;
 mod docs_tables;
@@ -23,6 +24,7 @@ mod metrics;
 mod oauth_endpoint;
 mod oracle;
 mod policy;
+mod properties;
 mod proxy;
 mod quota;
 mod raw;
