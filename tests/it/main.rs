@@ -21,6 +21,8 @@ mod login_unified;
 mod look_after;
 mod me;
 mod metrics;
+mod faults;
+mod leaks;
 mod oauth_endpoint;
 mod oracle;
 mod policy;

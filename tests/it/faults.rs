@@ -1,0 +1,160 @@
+//! What a bad network and a bad disk do: each fault has its answer, harms only its own request, and
+//! leaves no descriptor behind.
+
+use crate::{
+    recorder::{OK, Recorder, Step},
+    support::{CONFIG, Home},
+    wire::Wire,
+};
+use std::{
+    fs,
+    io::Write as _,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+#[test]
+fn each_fault_has_its_answer_and_harms_only_its_request() {
+    let home = Home::new(CONFIG);
+    let upstream = Recorder::start();
+    let proxy = home.serve(&upstream.url(), &["--header-timeout", "1", "--idle-timeout", "1"]);
+    let text = |text: &str| Step::Bytes(text.as_bytes().to_vec());
+    let huge = format!("HTTP/1.1 200 OK\r\nX-A: {}\r\n\r\n", "a".repeat(600_000));
+    let faults: [(&str, Vec<Step>, u16, &str); 9] = [
+        ("reset", vec![Step::Close], 502, "UPSTREAM_BROKEN"),
+        ("silent", vec![Step::Pause(2500)], 504, "UPSTREAM_TIMEOUT"),
+        ("half-closed", vec![Step::Fin], 502, "UPSTREAM_BROKEN"),
+        ("half a head", vec![text("HTTP/1.1 200 O"), Step::Close], 502, "UPSTREAM_BROKEN"),
+        ("garbage", vec![text("\0\x01garbage\r\n\r\n"), Step::Close], 502, "UPSTREAM_BROKEN"),
+        ("huge fields", vec![text(&huge), Step::Close], 502, "UPSTREAM_BROKEN"),
+        ("an old protocol", vec![text("<html>"), Step::Close], 502, "UPSTREAM_BROKEN"),
+        (
+            "an upgrade",
+            vec![text("HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")],
+            502,
+            "UPSTREAM_BROKEN",
+        ),
+        (
+            "two lengths",
+            vec![
+                text("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok"),
+                Step::Close,
+            ],
+            502,
+            "UPSTREAM_BROKEN",
+        ),
+    ];
+    upstream.expect(vec![Step::Bytes(OK.to_vec())], false);
+    assert_eq!(proxy.get("/api/query/x", "").status, 200);
+    let before = descriptors(proxy.child.id());
+    for (fault, reply, status, code) in faults {
+        upstream.expect(reply, false);
+        let answer = proxy.get("/api/query/x", "");
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (status, Some(code)),
+            "{fault}"
+        );
+        upstream.expect(vec![Step::Bytes(OK.to_vec())], false);
+        assert_eq!(proxy.get("/api/query/x", "").status, 200, "after {fault}");
+    }
+    // Silence within a body breaks it; it is never ended cleanly.
+    upstream.expect(
+        vec![
+            text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"),
+            Step::Pause(2500),
+        ],
+        false,
+    );
+    let mut wire = Wire::connect(proxy.address);
+    write!(wire.stream, "GET /api/query/x HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.address).unwrap();
+    let got = wire.answer("GET", false).unwrap().unwrap();
+    assert_eq!((got.status, got.body.as_slice(), got.whole), (200, b"ok".as_slice(), false));
+    drop(wire);
+    upstream.expect(vec![Step::Bytes(OK.to_vec())], false);
+    assert_eq!(proxy.get("/api/query/x", "").status, 200);
+    thread::sleep(Duration::from_millis(300));
+    let after = descriptors(proxy.child.id());
+    assert!(after <= before + 4, "{before} descriptors before, {after} after");
+}
+
+#[test]
+fn a_refused_connection_heals_when_somebody_listens() {
+    let home = Home::new(CONFIG);
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap();
+    drop(held);
+    let proxy = home.serve(&format!("http://{address}"), &[]);
+    assert_eq!(proxy.get("/api/query/x", "").json()["code"], "UPSTREAM_UNREACHABLE");
+    let listener = TcpListener::bind(address).unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let _ = stream.write_all(OK);
+        }
+    });
+    assert_eq!(proxy.get("/api/query/x", "").status, 200);
+}
+
+/// Config and tokens are replaced, truncated, made unreadable, while requests run: each answer is
+/// one of the two accounts or a clear refusal, never a mixture and never without a credential.
+#[test]
+fn files_replaced_at_the_worst_moment() {
+    let home = Home::new(CONFIG);
+    let upstream = Recorder::start();
+    upstream.expect(vec![Step::Bytes(OK.to_vec())], false);
+    let proxy = home.serve(&upstream.url(), &[]);
+    let other = CONFIG.replace("account = \"team\"", "account = \"ci\"");
+    let stop = AtomicBool::new(false);
+    let path = home.path(".mp/config.toml");
+    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut round = 0;
+            while !stop.load(Ordering::Relaxed) {
+                match round % 6 {
+                    0 | 2 => home.write(".mp/config.toml", CONFIG),
+                    1 => home.write(".mp/config.toml", &other),
+                    // In place and in two steps, as a careless editor does it.
+                    3 => fs::write(&path, &other[..other.len() / 2]).unwrap(),
+                    4 => fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap(),
+                    _ => drop(fs::remove_file(&path)),
+                }
+                round += 1;
+                thread::sleep(Duration::from_millis(3));
+            }
+        });
+        for _ in 0..400 {
+            let answer = proxy.get("/api/query/x", "");
+            let key = match answer.header("x-mp-resolved") {
+                Some(who) => who.to_owned(),
+                None => answer.json()["code"].as_str().unwrap().to_owned(),
+            };
+            *seen.entry(key).or_default() += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let fine = [
+        "account=team; project=123; region=eu",
+        "account=ci; project=9; region=us",
+        "CONFIG_ERROR",
+    ];
+    assert!(seen.keys().all(|key| fine.contains(&key.as_str())), "{seen:?}");
+    assert!(seen.len() == 3, "{seen:?}");
+    for message in upstream.messages(1) {
+        let signed = message.all("authorization");
+        let team =
+            signed == ["Basic c2E6aHVudGVyMi1zZWNyZXQ="] && message.line.contains("project_id=123");
+        let ci = signed == ["Bearer tok-secret"] && message.line.contains("project_id=9");
+        assert!(team || ci, "a mixture went out: {}", message.line);
+    }
+    home.write(".mp/config.toml", CONFIG);
+    assert_eq!(proxy.get("/api/query/x", "").status, 200, "it heals by itself");
+}
