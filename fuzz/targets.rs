@@ -5,10 +5,12 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use mp_proxy::{
     auth::{
+        credential::{self, Scheme},
         oauth::redirect,
         ready::ReadySession,
         resolve::{Selection, resolve},
         switch::Switch,
+        token_resolver::TokenResolvers,
     },
     proxy::{
         overrides,
@@ -16,9 +18,12 @@ use mp_proxy::{
         route,
     },
     store::{bridge::Bridge, config::Config, policy_file, snapshot::Snapshot, tokens},
-    sys::env::Env,
+    sys::{env::Env, http::HttpClient},
 };
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 /// A target's name and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -83,10 +88,10 @@ pub fn override_headers(bytes: &[u8]) {
 
 /// The fields of an outbound request and of an answer.
 pub fn headers(bytes: &[u8]) {
-    let Some(ready) = ready() else { return };
+    let Some(ready) = &*READY else { return };
     let mut request = fields(bytes);
-    let signed = ready.lasting(mp_proxy::auth::credential::Scheme::Session);
-    let Some(Ok(signed)) = signed else { return };
+    let signed = credential::lasting(&ready.session, Scheme::Session, &Env::new([("A", "")], "/"));
+    let Ok(signed) = signed else { return };
     let policy = ClientAuthorization::Replace;
     if rewrite::request_headers(&mut request, &ready.session, Some(&signed), policy).is_ok() {
         assert_eq!(request.get_all("authorization").iter().count(), 1);
@@ -103,8 +108,8 @@ pub fn headers(bytes: &[u8]) {
 /// A request target.
 pub fn paths(bytes: &[u8]) {
     let Ok(uri) = Uri::try_from(bytes) else { return };
-    let (Ok(route), Some(ready)) = (route::find(uri.path()), ready()) else { return };
-    let Ok(out) = rewrite::path_and_query(&uri, route, &ready, &Switch::default()) else { return };
+    let (Ok(route), Some(ready)) = (route::find(uri.path()), &*READY) else { return };
+    let Ok(out) = rewrite::path_and_query(&uri, route, ready, &Switch::default()) else { return };
     let given = uri.path_and_query().map_or("", |given| given.as_str());
     assert!(out.as_str().starts_with(given), "the caller's bytes were changed");
 }
@@ -149,10 +154,16 @@ fn snapshot(
     Snapshot { env, config, bridge: Ok(bridge), generation: 1, warnings: Vec::new() }
 }
 
+static READY: LazyLock<Option<ReadySession>> = LazyLock::new(ready);
+
 fn ready() -> Option<ReadySession> {
     let text = b"[active]\naccount = \"a\"\nworkspace = 2\n[accounts.a]\ntype = \"oauth_token\"\n\
                  region = \"eu\"\ntoken = \"t\"\ndefault_project = \"1\"\n";
     let snapshot = snapshot(Config::parse(text, Path::new("c.toml")), None);
     let session = resolve(&snapshot, &Selection::default()).ok()?;
-    Some(ReadySession::new(session, &snapshot.env))
+    // Nothing runs on it: the account has no login.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+    let http = HttpClient::new(&snapshot.env, None);
+    let resolvers = TokenResolvers::new(Arc::clone(&snapshot.env), http, runtime.handle().clone());
+    Some(ReadySession::new(session, &snapshot.env, &resolvers))
 }

@@ -9,8 +9,8 @@
 )]
 
 mod architecture;
-mod chromium;
 mod browser;
+mod chromium;
 mod docs;
 mod docs_blocks;
 mod docs_tables;
@@ -36,6 +36,7 @@ mod raw;
 mod recorder;
 mod reference;
 mod session;
+mod soak;
 mod support;
 mod tls;
 mod tokens;

@@ -4,9 +4,11 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use mp_proxy::{
     auth::{
+        credential::{self, Scheme},
         ready::ReadySession,
         resolve::Selection,
         switch::{Switch, switch},
+        token_resolver::TokenResolvers,
     },
     model::{
         id::{ProjectId, WorkspaceId},
@@ -20,10 +22,13 @@ use mp_proxy::{
         route::{self, Inject, ROUTES},
     },
     store::{bridge::Bridge, config::Config, snapshot::Snapshot},
-    sys::env::Env,
+    sys::{env::Env, http::HttpClient},
 };
 use proptest::prelude::*;
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 /// Where each axis may come from; `None` is "not given".
 #[derive(Debug, Clone)]
@@ -209,6 +214,8 @@ fn axes(session: &Session) -> (String, String, Option<u64>) {
     (session.account.name.to_string(), session.project.to_string(), workspace)
 }
 
+static READY: LazyLock<ReadySession> = LazyLock::new(ready);
+
 fn ready() -> ReadySession {
     let world = World {
         quad: false,
@@ -227,7 +234,11 @@ fn ready() -> ReadySession {
     };
     let snapshot = snapshot(&world);
     let session = switch(&snapshot, &base(&world), &Switch::default()).unwrap();
-    ReadySession::new(session, &snapshot.env)
+    // Nothing runs on it: the account has no login.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let http = HttpClient::new(&snapshot.env, None);
+    let resolvers = TokenResolvers::new(Arc::clone(&snapshot.env), http, runtime.handle().clone());
+    ReadySession::new(session, &snapshot.env, &resolvers)
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -271,7 +282,7 @@ proptest! {
         named in prop::collection::vec(name(), 0..4),
         pass in any::<bool>(),
     ) {
-        let ready = ready();
+        let ready = &*READY;
         let mut headers = HeaderMap::new();
         for (name, value) in &fields {
             headers.append(HeaderName::try_from(name.as_str()).unwrap(), HeaderValue::from_str(value).unwrap());
@@ -280,7 +291,7 @@ proptest! {
         let chunked = headers.contains_key("transfer-encoding");
         let own = headers.get("authorization").cloned();
         let policy = if pass { ClientAuthorization::Pass } else { ClientAuthorization::Replace };
-        let signed = ready.lasting(mp_proxy::auth::credential::Scheme::Session).unwrap().unwrap();
+        let signed = credential::lasting(&ready.session, Scheme::Session, &Env::new([("A", "")], "/")).unwrap();
         rewrite::request_headers(&mut headers, &ready.session, Some(&signed), policy).unwrap();
         let sent: Vec<_> = headers.get_all("authorization").iter().collect();
         prop_assert_eq!(sent.len(), 1);
@@ -306,8 +317,8 @@ proptest! {
         // What `http` takes as a target is what hyper lets in.
         let Ok(uri) = text.parse::<Uri>() else { return Ok(()) };
         let Ok(route) = route::find(uri.path()) else { return Ok(()) };
-        let ready = ready();
-        let out = rewrite::path_and_query(&uri, route, &ready, &Switch::default()).unwrap();
+        let ready = &*READY;
+        let out = rewrite::path_and_query(&uri, route, ready, &Switch::default()).unwrap();
         let out = out.as_str();
         prop_assert!(out.starts_with(uri.path_and_query().unwrap().as_str()), "{} became {}", text, out);
         let added = &out[text.len()..];

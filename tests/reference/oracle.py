@@ -274,14 +274,15 @@ def broken_header(name, value):
             or not value.isascii() or any(ord(c) < 32 and c != "\t" or ord(c) == 127 for c in value))
 
 
-def headers(session, env):
+def headers(session, env, setting):
     """As they are sent: environment, settings, bridge, without regard to case (better: C12, C13, C14)."""
     pairs = []
     name, value = env.get("MP_CUSTOM_HEADER_NAME"), env.get("MP_CUSTOM_HEADER_VALUE")
     if name and value:
         pairs.append((name, value))
     pairs += session.headers.items()
-    if any(broken_header(*pair) for pair in pairs):
+    # A setting that a bridge overrules is refused all the same if it is broken.
+    if any(broken_header(*pair) for pair in [*pairs, *([setting] if setting else [])]):
         return None
     return {name.lower(): value for name, value in pairs}
 
@@ -311,7 +312,9 @@ def authorization(session, found):
     if not best.is_expired():
         value = "Bearer " + best.access_token.get_secret_value()
         return value if value != "Bearer " else {"error": "OAUTH_TOKEN_ERROR"}
-    return {"error": "OAUTH_TOKEN_ERROR" if best.refresh_token is None else "OAUTH_REFRESH_ERROR"}
+    # better: where none is good, one that can be renewed.
+    renewable = any(one.refresh_token is not None for one in have)
+    return {"error": "OAUTH_REFRESH_ERROR" if renewable else "OAUTH_TOKEN_ERROR"}
 
 
 def config_module_storage():
@@ -360,7 +363,7 @@ def outcome(one):
         heads = dict(found.headers) if found else {}
         setting = manager.get_custom_header()
         session = session.replace(headers={**({setting[0]: setting[1]} if setting else {}), **heads})
-    sent = headers(session, os.environ)
+    sent = headers(session, os.environ, manager.get_custom_header())
     if sent is None:
         return {"error": "CONFIG_ERROR"}
     return {"session": plain(session), "headers": sent, "authorization": authorization(session, found)}

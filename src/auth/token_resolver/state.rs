@@ -77,7 +77,10 @@ impl State {
                 Place::Bridge => 1,
                 Place::Memory => 0,
             };
-            (!tokens.is_expired(wall_micros), renewable, tokens.expires_at_micros, shared)
+            // Quirks B1-B3: of those that are good the one that lasts longest; only where none is
+            // good does it count which of them can be renewed.
+            let good_until = (!tokens.is_expired(wall_micros)).then_some(tokens.expires_at_micros);
+            (good_until, renewable, tokens.expires_at_micros, shared)
         });
     }
 
