@@ -25,7 +25,7 @@ fn number(variable: &str, default: usize) -> usize {
 
 #[test]
 fn random_homes_resolve_as_the_reference_resolves_them() {
-    let count = number("MP_PROXY_ORACLE_CASES", 500);
+    let count = number("MP_PROXY_ORACLE_CASES", 300);
     let seed = number("MP_PROXY_ORACLE_SEED", 20_260_101);
     let homes = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/oracle.py");
