@@ -10,6 +10,7 @@ pub mod local;
 pub mod log;
 pub mod login;
 pub mod pace;
+pub mod quota;
 pub mod serve;
 pub mod session;
 
@@ -22,6 +23,7 @@ pub use local::{Health, Local, Patient, Tail};
 pub use log::{Log, LogFormat, LogLevel};
 pub use login::Login;
 pub use pace::Pace;
+pub use quota::Quota;
 pub use serve::Serve;
 pub use session::{SessionCommand, Show};
 
@@ -63,6 +65,8 @@ pub enum Command {
     /// Show or change the session
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Show what is left of each project's quota, and who used it
+    Quota(Quota),
     /// See it work: a stand-in Mixpanel, a throw-away home, no account and no network
     #[cfg(feature = "demo")]
     Demo(Demo),

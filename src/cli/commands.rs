@@ -4,6 +4,7 @@
 pub mod demo;
 pub mod login;
 pub mod look_after;
+pub mod quota;
 pub mod serve;
 mod service;
 pub mod session;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
         Command::Wait(args) => look_after::wait(&args, &env),
         Command::Stop(args) => look_after::stop(&args, &env),
         Command::Tail(args) => tail::tail(&args, &env),
+        Command::Quota(args) => quota::quota(&args, &env, notes),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
     }

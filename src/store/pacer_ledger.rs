@@ -174,12 +174,6 @@ impl Place {
         Some(Self { path, home: env.home().map(Path::to_path_buf) })
     }
 
-    /// A ledger that was found.
-    #[must_use]
-    pub fn at(env: &Env, path: PathBuf) -> Self {
-        Self { path, home: env.home().map(Path::to_path_buf) }
-    }
-
     /// The ledger as it is, without the lock; empty if there is none.
     #[must_use]
     pub fn peek(&self, limit: u32, now: f64) -> Ledger {
@@ -242,6 +236,46 @@ impl Place {
     fn who(&self) -> PathBuf {
         self.path.with_extension("who")
     }
+}
+
+/// A ledger that is there.
+#[derive(Debug)]
+pub struct Found {
+    /// The host, as its directory is called.
+    pub host: String,
+    /// The project.
+    pub project: String,
+    /// `query` or `export`.
+    pub family: String,
+    /// The file.
+    pub place: Place,
+}
+
+/// Every ledger below the storage root.
+#[must_use]
+pub fn all(env: &Env) -> Vec<Found> {
+    let Some(root) = env.storage_root().map(|root| root.join("pacer")) else { return Vec::new() };
+    let names = |path: &Path| {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    for host in names(&root) {
+        for name in names(&root.join(&host)) {
+            let parts = name.strip_suffix(".json").and_then(|stem| stem.rsplit_once('-'));
+            let Some((project, family)) = parts else { continue };
+            found.push(Found {
+                project: project.to_owned(),
+                family: family.to_owned(),
+                place: Place {
+                    path: root.join(&host).join(&name),
+                    home: env.home().map(Path::to_path_buf),
+                },
+                host: host.clone(),
+            });
+        }
+    }
+    found
 }
 
 fn suffixed(path: &Path, end: &str) -> OsString {

@@ -187,6 +187,48 @@ fn five_at_once_over_all_processes() {
     assert!(quotas.busiest() >= 2, "they went one by one");
 }
 
+#[test]
+fn the_command_shows_what_is_left_and_who_used_it() {
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let empty = home.run(&["quota"]);
+    assert!(empty.status.success() && String::from_utf8_lossy(&empty.stdout).contains("untouched"));
+    let path = ledger(&home, &upstream, "query");
+    write(&home, &path, &vec![now() - 100.0; 57]);
+    let proxy = home.serve(&upstream.url(), &[]);
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/api/query/insights", "").status, 200);
+    }
+    assert_eq!(proxy.get("/api/2.0/export", "X-Mp-Project: 7\r\n").status, 200);
+    until("the ledgers", || {
+        entries(&path) == 60 && entries(&path.with_file_name("7-export.json")) == 1
+    });
+    let rows = |args: &[&str]| -> Value {
+        let output = home.run(args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let all = rows(&["quota", "--format", "json"]);
+    let query = &all[0];
+    assert_eq!((&query["project"], &query["family"]), (&json!("123"), &json!("query")));
+    assert_eq!(
+        (&query["used"], &query["remaining"], &query["limit"]),
+        (&json!(60), &json!(0), &json!(60))
+    );
+    let next = query["next_seconds"].as_u64().unwrap();
+    assert!((3480..=3510).contains(&next), "{next}");
+    assert_eq!(query["used_by"], json!(["mp or another program: 57", "local as team: 3"]));
+    assert_eq!(
+        (&all[1]["project"], &all[1]["family"], &all[1]["remaining"]),
+        (&json!("7"), &json!("export"), &json!(59))
+    );
+    assert_eq!(rows(&["quota", "-p", "7", "--json"]).as_array().unwrap().len(), 1);
+    let more = rows(&["quota", "--json", "--pace-query-limit", "100"]);
+    assert_eq!((&more[0]["remaining"], &more[0]["next_seconds"]), (&json!(40), &json!(0)));
+    let table = String::from_utf8(home.run(&["quota"]).stdout).unwrap();
+    assert!(table.contains("PROJECT") && table.contains("local as team: 3"), "{table}");
+}
+
 /// Kills and reaps what a test started.
 struct Killed(Child);
 
