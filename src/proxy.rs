@@ -1,5 +1,6 @@
 //! Floor 4, the corridor that every request walks: see [`handler`].
 
+pub mod audit;
 pub mod body;
 pub mod connect;
 pub mod destination;
@@ -20,6 +21,7 @@ pub mod respond;
 pub mod rewrite;
 pub mod route;
 pub mod server;
+pub mod share;
 pub mod shared;
 pub mod tilde;
 pub mod worker;

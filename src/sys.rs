@@ -1,6 +1,7 @@
 //! Floor 1, the machine: environment, clock and credential files on disk.
 //! Only `store`, `auth`, `cli` and the server call it. Knows nothing of Mixpanel.
 
+pub mod append_file;
 pub mod clock;
 pub mod env;
 pub mod http;

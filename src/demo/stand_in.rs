@@ -8,7 +8,7 @@ use super::{
     quotas::Quotas,
     switches::Fault,
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -170,6 +170,14 @@ impl StandInService {
                 &json!({"echo": {"method": parts.method.as_str(), "target": parts.uri.to_string()}}),
             ),
         };
+        for (parameter, field) in [("cache_control", header::CACHE_CONTROL), ("vary", header::VARY)]
+        {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            let asked = pairs.find(|(name, _)| *name == parameter);
+            if let Some(value) = asked.and_then(|(_, value)| HeaderValue::from_str(value).ok()) {
+                answer.headers_mut().insert(field, value);
+            }
+        }
         if let Some(counted) = counted {
             answer.headers_mut().extend(counted.headers.clone());
         }

@@ -2,8 +2,10 @@
 //! the same kind. Made by `server`, used by `handler` and `health`.
 
 use super::{
+    audit::{self, Audit},
     pace::{self, Pacer},
     policy::live::{LivePolicy, Place},
+    share::{self, Share},
 };
 use crate::{
     model::{policy::Rules, refusal::Refusal},
@@ -20,6 +22,10 @@ pub struct Options {
     pub rules: Rules,
     /// How requests are paced.
     pub pace: pace::Options,
+    /// Which reads share an answer.
+    pub share: share::Options,
+    /// Where the audit trail is kept, if it is.
+    pub audit: Option<audit::Options>,
 }
 
 /// What governs a running proxy.
@@ -29,6 +35,10 @@ pub struct Governance {
     pub policy: LivePolicy,
     /// The quotas that callers share.
     pub pacer: Pacer,
+    /// The answers that equal reads share.
+    pub share: Share,
+    /// The trail of what happened.
+    pub audit: Option<Arc<Audit>>,
 }
 
 impl Governance {
@@ -38,6 +48,8 @@ impl Governance {
     /// A policy file that is wrong, or missing although it was named; no thread to be had.
     pub fn start(options: Options, env: &Arc<Env>) -> Result<Self, Refusal> {
         Ok(Self {
+            audit: options.audit.map(Audit::start).transpose()?.map(Arc::new),
+            share: Share::new(options.share),
             policy: LivePolicy::start(options.policy, options.rules)?,
             pacer: Pacer::start(options.pace, Arc::clone(env))
                 .map_err(|error| Refusal::config(format!("cannot start the pacer: {error}")))?,

@@ -3,6 +3,7 @@
 //! in one place.
 
 use super::{
+    audit::Audit,
     body::{Progress, RequestBody, ResponseBody},
     destination::Destination,
     error::broken_upload,
@@ -15,11 +16,12 @@ use super::{
     respond::{self, Named},
     rewrite,
     route::{self, Route},
+    share::{Turn, key::Key},
     tilde,
     worker::Worker,
 };
 use crate::{
-    auth::switch::Switch,
+    auth::{ready::ReadySession, switch::Switch},
     model::{
         origin::{Family, Origin},
         policy::Access,
@@ -68,6 +70,8 @@ impl Worker {
             return Ok(respond::options());
         }
         guard::no_loop(&parts.headers)?;
+        // Nothing is done that cannot be put on record, where that is asked for.
+        proxy.governance.audit.as_deref().map_or(Ok(()), Audit::admit)?;
         // Who: one snapshot for the whole request, so that it never sees half of two.
         let wanted = match named {
             Named::ByRequest => overrides::parse(&parts.headers)?,
@@ -78,10 +82,6 @@ impl Worker {
         record.route(route);
         let (snapshot, ready) = self.session(&wanted)?;
         record.session(&ready);
-        // Which ids: a path may leave them to the session; filled in before it is judged.
-        if let Some(stands) = tilde::find(parts.uri.path()) {
-            parts.uri = tilde::fill(stands, &parts.uri, &ready.session, proxy).await?;
-        }
         // May they: judged by what would be sent, before anything of it is made.
         let rules = proxy.governance.policy.current();
         let progress = Progress::default();
@@ -103,6 +103,11 @@ impl Worker {
             };
             policy::pass(&rules, &subject, body).await?
         };
+        // Which ids: a path may leave them to the session, which policy has judged by now; it can
+        // take a call to `/me`, which nobody may cause who is not allowed to.
+        if let Some(stands) = tilde::find(parts.uri.path()) {
+            parts.uri = tilde::fill(stands, &parts.uri, &ready.session, proxy).await?;
+        }
         let target = rewrite::path_and_query(&parts.uri, route, &ready, &wanted)?;
         let destination =
             proxy.destinations.get(Origin::new(route.family, ready.session.account.region));
@@ -117,6 +122,16 @@ impl Worker {
             authorization.as_ref(),
             proxy.client_authorization,
         )?;
+        // Has somebody asked already: before it is counted, as a call that is saved costs nothing.
+        let key = || Key::of(&ready.resolved, destination.index, target.as_str(), &parts.headers);
+        let share = &proxy.governance.share;
+        let turn = match share.turn(&parts.method, &parts.uri, &parts.headers, &body, key).await? {
+            Turn::Answered(response) => {
+                record.shared();
+                return Ok(say_who(response, &ready));
+            }
+            turn => turn,
+        };
         // Is there room: after all that can refuse, so that nothing is counted that is not sent.
         let pacer = &proxy.governance.pacer;
         let held = Instant::now();
@@ -142,17 +157,24 @@ impl Worker {
         if let Some(request) = replay::after(status, replay, ready.login.as_deref()).await {
             sent = send(request).await;
         }
-        let mut response = pace::outcome(permit, sent.map(rewrite::response))?;
-        record.answered();
-        response.headers_mut().insert(RESOLVED, ready.resolved.clone());
-        for variable in &ready.session.overruled {
-            tracing::warn!(variable, "the environment overruled a header of the request");
+        let sent = pace::outcome(permit, sent.map(rewrite::response));
+        if sent.is_ok() {
+            record.answered();
         }
-        Ok(response)
+        Ok(say_who(turn.outcome(sent).await?, &ready))
     }
 }
 
 const RESOLVED: header::HeaderName = header::HeaderName::from_static("x-mp-resolved");
+
+/// Tells the caller as whom the request went, and the log what the environment overruled.
+fn say_who(mut response: Response<ResponseBody>, ready: &ReadySession) -> Response<ResponseBody> {
+    response.headers_mut().insert(RESOLVED, ready.resolved.clone());
+    for variable in &ready.session.overruled {
+        tracing::warn!(variable, "the environment overruled a header of the request");
+    }
+    response
+}
 
 /// Points the request at the host of the table, or at the stand-in for all of them.
 fn address(

@@ -6,10 +6,11 @@
 pub mod overview;
 
 use super::{
+    audit::Audit,
     body::{ResponseBody, full},
     health,
     observe::{
-        gauges::{Gauges, Readiness},
+        gauges::{Gauges, Policy, Readiness},
         metrics, stream,
     },
     respond::json_answer,
@@ -83,6 +84,11 @@ fn events(proxy: &Proxy) -> Result<Response<ResponseBody>, Refusal> {
     Ok(typed("text/event-stream; charset=utf-8", stream::events(listener)))
 }
 
+fn policy(proxy: &Proxy) -> Policy {
+    let (live, now) = (&proxy.governance.policy, proxy.governance.policy.current());
+    Policy { generation: now.generation, stale: now.stale.is_some(), failures: live.failures() }
+}
+
 fn scrape(proxy: &Proxy) -> Result<Response<ResponseBody>, Refusal> {
     let snapshot = proxy.snapshot();
     proxy.observer().files(&snapshot);
@@ -99,6 +105,8 @@ fn scrape(proxy: &Proxy) -> Result<Response<ResponseBody>, Refusal> {
             ("revoked", tokens.revoked),
         ],
         quotas: overview::quotas(proxy),
+        policy: policy(proxy),
+        audit_lost: proxy.governance.audit.as_deref().map(Audit::lost),
     };
     let text = metrics::render(proxy.observer(), gauges)
         .map_err(|_| Refusal::config("the metrics cannot be written"))?;

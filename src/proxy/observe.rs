@@ -18,7 +18,10 @@ pub mod stream;
 pub mod trace_context;
 pub mod writer;
 
-use super::pool::{Pool, PoolCounts};
+use super::{
+    audit::Audit,
+    pool::{Pool, PoolCounts},
+};
 use crate::{store::snapshot::Snapshot, sys::clock};
 use labels::Labels;
 use line::{Colour, Level, Queries};
@@ -60,6 +63,7 @@ pub struct Observer {
     labels: Labels,
     lanes: Mutex<Vec<Arc<Lane>>>,
     log: Option<(AccessLog, Colour, LogWriter)>,
+    audit: Option<Arc<Audit>>,
     /// Finished requests, for whoever listens.
     pub live: Live,
     /// When the proxy started.
@@ -112,7 +116,7 @@ impl Observer {
     ///
     /// # Errors
     /// The thread that writes the log cannot be started.
-    pub fn new(log: Option<AccessLog>) -> io::Result<Self> {
+    pub fn new(log: Option<AccessLog>, audit: Option<Arc<Audit>>) -> io::Result<Self> {
         let colour = if io::stderr().is_terminal() { Colour::Ansi } else { Colour::None };
         let log = match log {
             Some(how) => Some((how, colour, LogWriter::start(Box::new(io::stderr()))?)),
@@ -122,6 +126,7 @@ impl Observer {
             labels: Labels::default(),
             lanes: Mutex::default(),
             log,
+            audit,
             live: Live::default(),
             since: Instant::now(),
             generation: AtomicU64::new(0),
@@ -217,6 +222,9 @@ impl Recorder {
                     out.push(b'\n');
                 }
             });
+        }
+        if let Some(audit) = &observer.audit {
+            audit.request(seen);
         }
         // The page that listens asks us now and then; that is nothing to show on it.
         if seen.answered_by != AnsweredBy::Endpoint && observer.live.is_heard() {

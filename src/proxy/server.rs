@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     auth::{
-        default_workspace::DefaultWorkspaces, resolve::Selection, token_resolver::TokenResolvers,
+        default_workspace::DefaultWorkspaces,
+        resolve::Selection,
+        token_resolver::{TokenResolvers, stats::Event},
     },
     model::{refusal::Refusal, upstream::Upstream},
     store::snapshot::SnapshotStore,
@@ -138,6 +140,14 @@ impl Server {
             HttpClient::new(&env, options.upstream.clone()),
             Handle::try_current().map_err(|error| StartError::Thread(io::Error::other(error)))?,
         );
+        let audit = governance.audit.clone();
+        if let Some(audit) = audit.clone() {
+            tokens.stats().observe(Box::new(move |event, account, _| {
+                // Of a renewal that failed the trail says what the server did.
+                let what = if event == Event::Failed { "refused" } else { event.as_str() };
+                audit.credential(what, account.as_str());
+            }));
+        }
         let proxy = Proxy {
             snapshots: SnapshotStore::new(env),
             base: options.base,
@@ -149,7 +159,7 @@ impl Server {
             tokens,
             workspaces: DefaultWorkspaces::default(),
             governance,
-            observer: Arc::new(Observer::new(options.log).map_err(StartError::Thread)?),
+            observer: Arc::new(Observer::new(options.log, audit).map_err(StartError::Thread)?),
         };
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = options.threads.unwrap_or(cores);

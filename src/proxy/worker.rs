@@ -78,6 +78,9 @@ impl Worker {
             return Ok((snapshot, Arc::clone(ready)));
         }
         let session = switch(&snapshot, &self.proxy.base, wanted)?;
+        if let Some(audit) = &self.proxy.governance.audit {
+            audit.loaded(&session.account, snapshot.generation);
+        }
         let ready = Arc::new(ReadySession::new(session, &snapshot.env, &self.proxy.tokens));
         if plain {
             view.base = Some(Arc::clone(&ready));

@@ -9,7 +9,9 @@
 )]
 
 mod architecture;
+mod audit;
 mod browser;
+mod cache;
 mod chromium;
 mod docs;
 mod docs_blocks;

@@ -149,6 +149,9 @@ const TRICKS: &[Trick] = &[
     ("GET", "/api/query/insights?project_id=666", "X-Mp-Account: ci\r\n", ""),
     ("GET", "/api/query/insights", "X-Mp-Account: team\r\nX-Mp-Project: 666\r\n", ""),
     ("GET", "/api/app/projects/~/annotations", "X-Mp-Account: other\r\n", ""),
+    ("GET", "/api/app/workspaces/~/dashboards", "X-Mp-Account: other\r\n", ""),
+    ("GET", "/api/app/projects/~/workspaces/6/feature-flags", "", ""),
+    ("GET", "/api/app/projects/~/annotations?project_id=666", "", ""),
     // By the body.
     ("POST", "/api/2.0/nessie/pipeline/create", FORM, "project_id=666&type=gcs"),
     ("POST", "/api/2.0/nessie/pipeline/create", FORM, "type=gcs&project%5fid=666"),
@@ -198,6 +201,8 @@ const HONEST: &[Trick] = &[
     ("GET", "/api/app/projects/123/annotations", "", ""),
     ("GET", "/api/app/projects/123/schemas/event/Sign%20up%2Fin", "", ""),
     ("GET", "/api/app/workspaces/9/dashboards", "", ""),
+    ("GET", "/api/app/workspaces/~/dashboards", "", ""),
+    ("GET", "/api/app/projects/~/annotations", "", ""),
     ("GET", "/api/app/workspaces/3/dashboards", "", ""),
     ("GET", "/api/app/me", "", ""),
     ("POST", "/api/query/engage", FORM, "project_id=123&where=x"),

@@ -8,11 +8,16 @@ use crate::{
         policy::{Access, Bodies, Lists, RouteRule, Rules, is_method},
         refusal::{Code, Refusal},
     },
-    proxy::{governance, policy::live::Place},
+    proxy::{
+        audit::{self, OnFailure},
+        governance,
+        policy::live::Place,
+        share::{self, InFlight},
+    },
     sys::env::Env,
 };
 use clap::{Args, builder::FalseyValueParser};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// The flags.
 #[derive(Debug, Args)]
@@ -60,6 +65,18 @@ pub struct Governance {
     /// How requests are paced.
     #[command(flatten)]
     pub pace: Pace,
+    /// Append one line of JSON to this file for each request and each event of a credential
+    #[arg(long, env = "MP_PROXY_AUDIT_FILE", value_name = "PATH", help_heading = "Audit")]
+    pub audit_file: Option<PathBuf>,
+    /// Refuse requests while the audit file cannot be written
+    #[arg(long, env = "MP_PROXY_AUDIT_REQUIRED", value_parser = FalseyValueParser::new(), help_heading = "Audit")]
+    pub audit_required: bool,
+    /// Let equal reads that are in flight at the same time share one call to Mixpanel
+    #[arg(long, env = "MP_PROXY_COALESCE", value_parser = FalseyValueParser::new(), help_heading = "Quotas")]
+    pub coalesce: bool,
+    /// Keep answers of metadata reads for so many seconds; 0 keeps none
+    #[arg(long, env = "MP_PROXY_CACHE_TTL", value_name = "SECONDS", default_value = "0", help_heading = "Quotas", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub cache_ttl: u64,
 }
 
 impl Governance {
@@ -85,7 +102,18 @@ impl Governance {
             methods: lists("method", self.allow_method, self.deny_method, method)?,
             ..Rules::default()
         };
-        Ok(governance::Options { policy, rules, pace: self.pace.options(env) })
+        let share = share::Options {
+            in_flight: if self.coalesce { InFlight::Together } else { InFlight::Alone },
+            ttl: (self.cache_ttl > 0).then(|| Duration::from_secs(self.cache_ttl)),
+        };
+        let named = self.audit_file.filter(|path| !path.as_os_str().is_empty());
+        if named.is_none() && self.audit_required {
+            let message = "`--audit-required` needs a file";
+            return Err(Refusal::new(Code::InvalidArgument, message).hint("add --audit-file PATH"));
+        }
+        let on_failure = if self.audit_required { OnFailure::Refuse } else { OnFailure::GoOn };
+        let audit = named.map(|path| audit::Options { path: env.cwd().join(path), on_failure });
+        Ok(governance::Options { policy, rules, pace: self.pace.options(env), share, audit })
     }
 }
 

@@ -16,6 +16,10 @@ pub struct Gauges {
     pub refreshes: Vec<(&'static str, u64)>,
     /// What is left of quotas.
     pub quotas: Vec<Quota>,
+    /// The policy.
+    pub policy: Policy,
+    /// Lines of the audit trail that were lost; `None` where there is no trail.
+    pub audit_lost: Option<u64>,
 }
 
 /// Whether a request without `X-Mp-*` headers would be sent.
@@ -39,4 +43,15 @@ pub struct Quota {
     pub left: u64,
     /// How many there are.
     pub limit: u64,
+}
+
+/// The state of the policy.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Policy {
+    /// Grows with every change that took effect.
+    pub generation: u64,
+    /// Whether the newest state of the file is not in force.
+    pub stale: bool,
+    /// How many changes were broken.
+    pub failures: u64,
 }

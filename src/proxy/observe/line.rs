@@ -35,7 +35,7 @@ pub fn level(seen: &Seen<'_>) -> Level {
     match seen.answered_by {
         AnsweredBy::Refusal { .. } => Level::Warn,
         _ if seen.end == End::Cut && seen.route != "/_mp" => Level::Warn,
-        AnsweredBy::Upstream => Level::Info,
+        AnsweredBy::Upstream | AnsweredBy::Shared => Level::Info,
         AnsweredBy::Endpoint => Level::Debug,
     }
 }
@@ -105,6 +105,7 @@ pub fn json(out: &mut Vec<u8>, seen: &Seen<'_>, stamp: &str, queries: Queries) {
     let (level, message) = match (level(seen), seen.answered_by) {
         (Level::Warn, AnsweredBy::Refusal { .. }) => ("WARN", "refused"),
         (Level::Warn, _) => ("WARN", "cut"),
+        (Level::Info, AnsweredBy::Shared) => ("INFO", "shared"),
         (Level::Info, _) => ("INFO", "forwarded"),
         (Level::Debug, _) => ("DEBUG", "answered"),
     };

@@ -135,7 +135,16 @@ impl Scrape {
             })
         };
         out.gauge("mp_proxy_quota_left", "Calls left in this hour", left(|quota| quota.left))?;
-        out.gauge("mp_proxy_quota_limit", "Calls an hour", left(|quota| quota.limit))
+        out.gauge("mp_proxy_quota_limit", "Calls an hour", left(|quota| quota.limit))?;
+        let policy = &gauges.policy;
+        let generation = [([], policy.generation)];
+        out.gauge("mp_proxy_policy_generation", "Grows with every change in force", generation)?;
+        let stale = [([], u64::from(policy.stale))];
+        out.gauge("mp_proxy_policy_stale", "Whether a changed policy is broken and unused", stale)?;
+        let failures = [([("outcome", "broken")], policy.failures)];
+        out.counter("mp_proxy_policy_reloads", "Changes of the policy that were broken", failures)?;
+        let lost = gauges.audit_lost.map(|lost| ([("reason", "unwritable")], lost));
+        out.counter("mp_proxy_audit_lines_lost", "Lines of the audit trail that were lost", lost)
     }
 
     fn process(&self, out: &mut Out<'_>) -> fmt::Result {

@@ -56,6 +56,7 @@ pub struct Record {
 /// Whose answer it became.
 enum By {
     Upstream,
+    Shared,
     Endpoint,
     Refusal(&'static str, String),
 }
@@ -127,6 +128,11 @@ impl Record {
         self.by = By::Upstream;
     }
 
+    /// An equal read had fetched the answer.
+    pub fn shared(&mut self) {
+        self.by = By::Shared;
+    }
+
     /// We said no.
     pub fn refused(&mut self, refusal: &Refusal) {
         self.upstream += self.sent.take().map_or(Duration::ZERO, |sent| sent.elapsed());
@@ -153,6 +159,7 @@ impl Record {
         });
         let answered_by = match &self.by {
             By::Upstream => AnsweredBy::Upstream,
+            By::Shared => AnsweredBy::Shared,
             By::Endpoint => AnsweredBy::Endpoint,
             By::Refusal(code, detail) => AnsweredBy::Refusal { code, detail },
         };

@@ -43,6 +43,8 @@ pub struct Seen<'a> {
 pub enum AnsweredBy<'a> {
     /// Mixpanel's.
     Upstream,
+    /// Mixpanel's, that an equal read had fetched.
+    Shared,
     /// One of our own endpoints.
     Endpoint,
     /// A refusal of ours.

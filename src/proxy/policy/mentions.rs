@@ -44,9 +44,9 @@ impl Mentions {
                 _ => continue,
             };
             match (axis, pair[1].as_str()) {
-                (Axis::Project, "~") => self.own_project = true,
-                // The session's own workspace, which the proxy puts there.
-                (Axis::Workspace, "~" | "public") => {}
+                // The session's own, which the proxy puts there.
+                (Axis::Project | Axis::Workspace, "~") => self.own_project = true,
+                (Axis::Workspace, "public") => {}
                 // A list of all projects names none of them.
                 (Axis::Project, "metadata")
                     if segments.last().is_some_and(|end| end == "index") => {}

@@ -1,0 +1,307 @@
+//! The trail of what happened: one line of JSON for each request and for each event of a
+//! credential, in a file that only grows. Fed at the end of each answer, written by a thread.
+//! Invariants: no query, no body, no header value, no secret; a line is lost only if it is
+//! said so in the log and in the metrics, and never under `--audit-required`.
+
+use super::observe::seen::{AnsweredBy, End, Seen};
+use crate::{
+    model::{
+        account::{self, Account},
+        id::Name,
+        refusal::Refusal,
+    },
+    sys::{append_file::AppendFile, private_file::PrivateFileError},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+/// Lines that wait for the disk.
+const QUEUE: usize = 8192;
+/// How often a disk that was full is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long the end of the proxy waits for a disk that is full.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked whether the file was rotated.
+const FOLLOW: Duration = Duration::from_millis(200);
+
+/// Where the trail is kept, and what happens when it cannot be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The file.
+    pub path: PathBuf,
+    /// What happens then.
+    pub on_failure: OnFailure,
+}
+
+/// What happens when the trail cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Requests go on; lines that find no room are counted as lost.
+    GoOn,
+    /// Requests are refused until it can be written again.
+    Refuse,
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Line<'a> {
+    /// The end of a request.
+    Request {
+        /// Its id, as in the log.
+        id: &'a str,
+        /// Who called.
+        caller: &'a str,
+        /// As whom it went.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        account: Option<&'a str>,
+        /// For which project.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        project: Option<&'a str>,
+        /// In which workspace.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        workspace: Option<u64>,
+        /// The method.
+        method: &'a str,
+        /// The family of routes.
+        route: &'a str,
+        /// The path, without the query.
+        path: &'a str,
+        /// Status of the answer.
+        status: u16,
+        /// Who answered: `mixpanel` or `proxy`.
+        answered_by: &'a str,
+        /// The code of a refusal.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<&'a str>,
+        /// Bytes of the request's body.
+        bytes_up: u64,
+        /// Bytes of the answer's body.
+        bytes_down: u64,
+        /// From the head of the request to the end of the answer.
+        ms: u64,
+        /// Of them waited for a slot.
+        waited_ms: u64,
+        /// Whether the answer broke off, or the caller went away.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        cut: bool,
+    },
+    /// What became of a credential.
+    Credential {
+        /// `loaded`, `refreshed`, `refused`, `revoked`.
+        what: &'a str,
+        /// Of which account.
+        account: &'a str,
+    },
+}
+
+#[derive(Serialize)]
+struct Stamped<'a> {
+    time: String,
+    #[serde(flatten)]
+    line: &'a Line<'a>,
+}
+
+/// The trail.
+#[derive(Debug)]
+pub struct Audit {
+    lines: Option<mpsc::SyncSender<Vec<u8>>>,
+    health: Arc<Health>,
+    on_failure: OnFailure,
+    /// Which accounts were taken up in which state of the files.
+    loaded: Mutex<(u64, HashSet<Name>)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    failing: AtomicBool,
+    lost: AtomicU64,
+    ending: AtomicBool,
+}
+
+impl Audit {
+    /// Opens the file and starts its thread.
+    ///
+    /// # Errors
+    /// `CONFIG_ERROR` if the file cannot be opened, or no thread started.
+    pub fn start(options: Options) -> Result<Self, Refusal> {
+        let file = AppendFile::open(&options.path).map_err(|error| unusable(&error))?;
+        let (lines, orders) = mpsc::sync_channel(QUEUE);
+        let health = Arc::<Health>::default();
+        let shared = Arc::clone(&health);
+        let thread = std::thread::Builder::new()
+            .name("audit".into())
+            .spawn(move || run(file, &orders, &shared))
+            .map_err(|error| Refusal::config(format!("cannot start the audit trail: {error}")))?;
+        Ok(Self {
+            lines: Some(lines),
+            health,
+            on_failure: options.on_failure,
+            loaded: Mutex::default(),
+            thread: Some(thread),
+        })
+    }
+
+    /// Whether a request may begin: not under `--audit-required` while lines cannot be written.
+    ///
+    /// # Errors
+    /// `CONFIG_ERROR`, which is answered 503.
+    pub fn admit(&self) -> Result<(), Refusal> {
+        if self.on_failure == OnFailure::GoOn || !self.health.failing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Refusal::config("the audit trail cannot be written, and --audit-required says to stop")
+            .hint("free some disk space, or correct --audit-file; it is tried again twice a second")
+            .retry_after(1))
+    }
+
+    /// Appends a line, behind.
+    pub fn line(&self, line: &Line<'_>) {
+        let time = format!("{:.3}", Timestamp::now());
+        let Ok(mut bytes) = serde_json::to_vec(&Stamped { time, line }) else { return };
+        bytes.push(b'\n');
+        let Some(lines) = &self.lines else { return };
+        if lines.try_send(bytes).is_err() {
+            self.health.failing.store(true, Ordering::Relaxed);
+            self.health.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Appends the end of a request; our own endpoints are nothing to put on record.
+    pub fn request(&self, seen: &Seen<'_>) {
+        let (answered_by, code) = match seen.answered_by {
+            AnsweredBy::Endpoint if seen.route == "/_mp" => return,
+            AnsweredBy::Endpoint => ("proxy", None),
+            AnsweredBy::Refusal { code, .. } => ("proxy", Some(code)),
+            AnsweredBy::Upstream => ("mixpanel", None),
+            AnsweredBy::Shared => ("cache", None),
+        };
+        let whom = seen.whom;
+        self.line(&Line::Request {
+            id: seen.request_id,
+            caller: seen.caller,
+            account: whom.map(|whom| whom.account),
+            project: whom.map(|whom| project(seen.query, whom.project)),
+            workspace: whom.and_then(|whom| whom.workspace),
+            method: seen.method.as_str(),
+            route: seen.route,
+            path: seen.path,
+            status: seen.status.as_u16(),
+            answered_by,
+            code,
+            bytes_up: seen.bytes_up,
+            bytes_down: seen.bytes_down,
+            ms: millis(seen.times.total),
+            waited_ms: millis(seen.times.paced),
+            cut: seen.end == End::Cut,
+        });
+        if let (AnsweredBy::Upstream, 401, Some(whom)) =
+            (seen.answered_by, seen.status.as_u16(), whom)
+        {
+            self.credential("refused", whom.account);
+        }
+    }
+
+    /// Appends that a credential which does not expire was taken up: once a state of the files.
+    pub fn loaded(&self, account: &Account, generation: u64) {
+        if matches!(account.credential, account::Credential::OauthBrowser) {
+            // Its tokens have events of their own.
+            return;
+        }
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded.0 != generation {
+            *loaded = (generation, HashSet::new());
+        }
+        if loaded.1.insert(account.name.clone()) {
+            self.credential("loaded", account.name.as_str());
+        }
+    }
+
+    /// Appends what became of a credential.
+    pub fn credential(&self, what: &str, account: &str) {
+        self.line(&Line::Credential { what, account });
+    }
+
+    /// How many lines were lost.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.health.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        // Ends the thread once everything is written.
+        self.health.ending.store(true, Ordering::Relaxed);
+        drop(self.lines.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The project that a request acts on: the one in the query, if it is plainly one.
+fn project<'a>(query: Option<&'a str>, session: &'a str) -> &'a str {
+    let pairs = query.unwrap_or_default().rsplit('&').filter_map(|pair| pair.split_once('='));
+    let named = pairs.filter(|(name, _)| *name == "project_id").map(|(_, value)| value).next();
+    let plain = |id: &&str| (1..=20).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
+    named.filter(plain).unwrap_or(session)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn unusable(error: &PrivateFileError) -> Refusal {
+    Refusal::config(format!("audit file {error}")).hint(error.hint())
+}
+
+fn run(mut file: AppendFile, lines: &mpsc::Receiver<Vec<u8>>, health: &Health) {
+    let mut looked = Instant::now();
+    let mut told: Option<Instant> = None;
+    while let Ok(line) = lines.recv() {
+        if looked.elapsed() >= FOLLOW {
+            looked = Instant::now();
+            if let Err(error) = file.follow() {
+                tracing::error!("the audit file cannot be opened anew: {error}");
+            }
+        }
+        let Err(error) = file.line(&line) else { continue };
+        let mut error = error;
+        health.failing.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        loop {
+            if told.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
+                told = Some(Instant::now());
+                tracing::error!(
+                    lost = health.lost.load(Ordering::Relaxed),
+                    "the audit trail cannot be written: {error}"
+                );
+            }
+            // A proxy that ends does not wait for a disk for ever.
+            if health.ending.load(Ordering::Relaxed) && began.elapsed() > PATIENCE {
+                return;
+            }
+            std::thread::sleep(RETRY);
+            let _ = file.follow();
+            match file.finish() {
+                Ok(()) => break,
+                Err(again) => error = again,
+            }
+        }
+        health.failing.store(false, Ordering::Relaxed);
+        tracing::info!("the audit trail is written again");
+    }
+}

@@ -1,0 +1,308 @@
+//! One upstream call for several equal reads: at the same time (`--coalesce`), and within a few
+//! seconds (`--cache-ttl`). Called by `handler` once the credential is known and before the
+//! request is counted, since a call that is saved is a sixtieth of an hour's budget.
+//! Invariants: only reads of one credential, one session and one spelling share an answer;
+//! bodies over 1 MiB are never shared, but go on streaming.
+
+pub mod body;
+pub mod control;
+pub mod key;
+
+use self::{
+    body::{Collected, collect},
+    key::Key,
+};
+use super::{
+    body::{RequestBody, ResponseBody, full},
+    policy::operations::{Class, classify},
+};
+use crate::model::refusal::Refusal;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
+use http_body::Body as _;
+use quick_cache::{Weighter, sync::Cache};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// The largest body that is shared.
+pub const LARGEST: usize = 1024 * 1024;
+/// What all kept answers may weigh together.
+const CAPACITY: u64 = 32 * 1024 * 1024;
+
+/// Says what was done.
+pub const HEADER: HeaderName = HeaderName::from_static("x-mp-cache");
+
+/// What is shared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Reads in flight.
+    pub in_flight: InFlight,
+    /// For how long answers of metadata reads are kept.
+    pub ttl: Option<Duration>,
+}
+
+/// Whether equal reads in flight share a call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum InFlight {
+    /// Each has its own.
+    #[default]
+    Alone,
+    /// They share one.
+    Together,
+}
+
+/// What is shared in one proxy.
+#[derive(Debug)]
+pub struct Share {
+    options: Options,
+    kept: Cache<Key, Arc<Answer>, Weight>,
+    leading: Mutex<HashMap<Key, watch::Receiver<State>>>,
+}
+
+/// An answer that can be given again.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    since: Instant,
+    fresh: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Pending,
+    Done(Arc<Answer>),
+    Refused(Refusal),
+    /// Too large, or not to be shared.
+    Unshared,
+}
+
+#[derive(Debug, Clone)]
+struct Weight;
+
+impl Weighter<Key, Arc<Answer>> for Weight {
+    fn weight(&self, _: &Key, answer: &Arc<Answer>) -> u64 {
+        // The head counts too, roughly.
+        answer.body.len() as u64 + 1024
+    }
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Turn<'a> {
+    /// Here is its answer.
+    Answered(Response<ResponseBody>),
+    /// It goes to Mixpanel, and others may wait for what comes back.
+    Lead(Lead<'a>),
+    /// It goes to Mixpanel for itself.
+    Alone(Option<HeaderValue>),
+}
+
+/// A request that others may wait for.
+#[derive(Debug)]
+pub struct Lead<'a> {
+    share: &'a Share,
+    key: Key,
+    keep: Option<Duration>,
+    waiting: Option<watch::Sender<State>>,
+}
+
+impl Share {
+    /// Nothing shared yet.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            kept: Cache::with_weighter(1024, CAPACITY, Weight),
+            leading: Mutex::default(),
+        }
+    }
+
+    /// Decides what becomes of a request, waiting for an equal one if there is one.
+    ///
+    /// # Errors
+    /// The refusal that the equal one met.
+    pub async fn turn(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &RequestBody,
+        key: impl FnOnce() -> Key,
+    ) -> Result<Turn<'_>, Refusal> {
+        if self.options == Options::default() {
+            return Ok(Turn::Alone(None));
+        }
+        let segments: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+        let class = classify(method, &segments);
+        if class != Class::Read {
+            // Whatever it changes, what was read before may be wrong now.
+            self.kept.clear();
+        }
+        if *method != Method::GET || class != Class::Read || segments.starts_with(&["api", "2.0"]) {
+            return Ok(Turn::Alone(None));
+        }
+        // A GET with a body is a request of its own.
+        if !control::may_share(headers) || !body.is_end_stream() {
+            return Ok(Turn::Alone(Some(HeaderValue::from_static("bypass"))));
+        }
+        let key = key();
+        let keep = self.options.ttl.filter(|_| control::is_metadata(&segments));
+        if keep.is_some()
+            && let Some(answer) = self.kept.get(&key)
+        {
+            let age = answer.since.elapsed();
+            if age < answer.fresh {
+                let mut response = answer.response(HeaderValue::from_static("hit"));
+                response.headers_mut().insert(header::AGE, HeaderValue::from(age.as_secs()));
+                return Ok(Turn::Answered(response));
+            }
+            self.kept.remove(&key);
+        }
+        if self.options.in_flight == InFlight::Alone {
+            return Ok(match keep {
+                Some(_) => Turn::Lead(Lead { share: self, key, keep, waiting: None }),
+                None => Turn::Alone(None),
+            });
+        }
+        loop {
+            let mut leader = match self.follow(&key) {
+                Ok(leader) => leader,
+                Err(waiting) => {
+                    let waiting = Some(waiting);
+                    return Ok(Turn::Lead(Lead { share: self, key, keep, waiting }));
+                }
+            };
+            let state = leader.wait_for(|state| !matches!(state, State::Pending)).await;
+            match state.map(|state| state.clone()) {
+                Ok(State::Done(answer)) => {
+                    return Ok(Turn::Answered(
+                        answer.response(HeaderValue::from_static("coalesced")),
+                    ));
+                }
+                Ok(State::Refused(refusal)) => return Err(refusal),
+                Ok(State::Unshared | State::Pending) => {
+                    return Ok(Turn::Alone(Some(HeaderValue::from_static("bypass"))));
+                }
+                // It was given up before there was an answer: somebody else has to lead.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The one that leads, or the place of it.
+    fn follow(&self, key: &Key) -> Result<watch::Receiver<State>, watch::Sender<State>> {
+        let mut leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(leader) = leading.get(key).filter(|leader| leader.has_changed().is_ok()) {
+            return Ok(leader.clone());
+        }
+        let (sender, receiver) = watch::channel(State::Pending);
+        leading.insert(key.clone(), receiver);
+        Err(sender)
+    }
+}
+
+impl Turn<'_> {
+    /// Takes in what came back, and says what was done.
+    ///
+    /// # Errors
+    /// That of the outcome.
+    pub async fn outcome(
+        self,
+        outcome: Result<Response<ResponseBody>, Refusal>,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        match self {
+            Self::Answered(response) => Ok(response),
+            Self::Lead(lead) => lead.outcome(outcome).await,
+            Self::Alone(None) => outcome,
+            Self::Alone(Some(said)) => outcome.map(|mut response| {
+                response.headers_mut().insert(HEADER, said);
+                response
+            }),
+        }
+    }
+}
+
+impl Lead<'_> {
+    /// Hands the outcome to those who wait, keeps it if it may be kept, and gives it back.
+    ///
+    /// # Errors
+    /// That of the outcome.
+    pub async fn outcome(
+        mut self,
+        outcome: Result<Response<ResponseBody>, Refusal>,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        let response = match outcome {
+            Ok(response) => response,
+            Err(refusal) => {
+                self.settle(State::Refused(refusal.clone()));
+                return Err(refusal);
+            }
+        };
+        let (mut parts, body) = response.into_parts();
+        let said = |text| HeaderValue::from_static(text);
+        if !control::may_be_shared(&parts.headers) {
+            self.settle(State::Unshared);
+            parts.headers.insert(HEADER, said("bypass"));
+            return Ok(Response::from_parts(parts, body));
+        }
+        let bytes = match collect(body, LARGEST).await {
+            Collected::Whole(bytes) => bytes,
+            Collected::Streaming(body) => {
+                self.settle(State::Unshared);
+                parts.headers.insert(HEADER, said("bypass"));
+                return Ok(Response::from_parts(parts, body));
+            }
+        };
+        let fresh = self.keep.and_then(|ttl| control::fresh(parts.status, &parts.headers, ttl));
+        let mut headers = parts.headers.clone();
+        // What is left of a quota is true for one moment and one caller.
+        headers.remove(super::pace::HEADER);
+        let answer = Arc::new(Answer {
+            status: parts.status,
+            headers,
+            body: bytes.clone(),
+            since: Instant::now(),
+            fresh: fresh.unwrap_or_default(),
+        });
+        if fresh.is_some() {
+            self.share.kept.insert(self.key.clone(), Arc::clone(&answer));
+        }
+        self.settle(State::Done(answer));
+        parts.headers.insert(HEADER, said("miss"));
+        Ok(Response::from_parts(parts, full(bytes)))
+    }
+
+    fn settle(&mut self, state: State) {
+        let Some(waiting) = self.waiting.take() else { return };
+        self.leave();
+        let _ = waiting.send(state);
+    }
+
+    fn leave(&self) {
+        self.share.leading.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        if self.waiting.is_some() {
+            self.leave();
+        }
+    }
+}
+
+impl Answer {
+    fn response(&self, said: HeaderValue) -> Response<ResponseBody> {
+        let mut response = Response::new(full(self.body.clone()));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        response.headers_mut().insert(HEADER, said);
+        response
+    }
+}
