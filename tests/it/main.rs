@@ -18,6 +18,7 @@ mod docs_blocks;
 mod docs_tables;
 mod faults;
 mod fuzz_corpus;
+mod inspector;
 mod leaks;
 mod login;
 mod login_chromium;
