@@ -2,6 +2,7 @@
 //! Every other floor imports from here; this one imports nothing of ours.
 
 pub mod account;
+pub mod caller;
 pub mod fingerprint;
 pub mod id;
 pub mod me;

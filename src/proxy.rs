@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod body;
+pub mod callers;
 pub mod connect;
 pub mod destination;
 pub mod error;
@@ -10,7 +11,9 @@ pub mod governance;
 pub mod guard;
 pub mod handler;
 pub mod health;
+pub mod hosts;
 pub mod inspector;
+pub mod listen;
 pub mod observe;
 pub mod overrides;
 pub mod pace;

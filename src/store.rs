@@ -3,6 +3,7 @@
 
 mod account_block;
 pub mod bridge;
+pub mod callers;
 pub mod clients;
 pub mod config;
 pub mod headers;
@@ -13,3 +14,4 @@ pub mod pacer_settings;
 pub mod policy_file;
 pub mod snapshot;
 pub mod tokens;
+pub mod watched;

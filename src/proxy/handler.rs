@@ -5,6 +5,7 @@
 use super::{
     audit::Audit,
     body::{Progress, RequestBody, ResponseBody},
+    callers,
     destination::Destination,
     error::broken_upload,
     forward::{self, Repeat},
@@ -24,7 +25,6 @@ use crate::{
     auth::{ready::ReadySession, switch::Switch},
     model::{
         origin::{Family, Origin},
-        policy::Access,
         refusal::Refusal,
     },
 };
@@ -37,7 +37,7 @@ impl Worker {
     /// logs it.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<Observed> {
         let mut record = Record::begin(&self.recorder, &request);
-        let named = if request.headers().keys().any(overrides::is_ours) {
+        let named = if request.headers().keys().any(overrides::is_switch) {
             Named::ByRequest
         } else {
             Named::Base
@@ -61,13 +61,22 @@ impl Worker {
         let proxy = &*self.proxy;
         let (mut parts, body) = request.into_parts();
         // First of all: nothing is done for a caller who may be a web page.
-        guard::admit(&parts, proxy.port)?;
+        guard::admit(&parts, &proxy.hosts)?;
         if health::is_own(parts.uri.path()) {
             record.endpoint();
-            return health::answer(proxy, &parts);
         }
         if parts.method == Method::OPTIONS {
             return Ok(respond::options());
+        }
+        // Probes have no token, and these say nothing of anybody.
+        if health::is_public(parts.uri.path()) {
+            return health::answer(proxy, &parts, &proxy.callers.anybody());
+        }
+        // Before all else that tells or costs something: whose request is it.
+        let caller = proxy.callers.identify(&mut parts.headers)?;
+        record.caller(&caller.name);
+        if health::is_own(parts.uri.path()) {
+            return health::answer(proxy, &parts, &caller);
         }
         guard::no_loop(&parts.headers)?;
         // Nothing is done that cannot be put on record, where that is asked for.
@@ -77,11 +86,13 @@ impl Worker {
             Named::ByRequest => overrides::parse(&parts.headers)?,
             Named::Base => Switch::default(),
         };
+        let wanted = callers::bind(&caller, wanted)?;
         // Where: an unroutable path is refused before a secret is read.
         let route = route::find(parts.uri.path())?;
         record.route(route);
         let (snapshot, ready) = self.session(&wanted)?;
         record.session(&ready);
+        let scope = callers::scope(&caller, &ready.session, &wanted)?;
         // May they: judged by what would be sent, before anything of it is made.
         let rules = proxy.governance.policy.current();
         let progress = Progress::default();
@@ -99,16 +110,18 @@ impl Worker {
                 base: &proxy.base,
                 snapshot: &snapshot,
                 client_authorization: proxy.client_authorization,
-                access: Access::Full,
+                access: caller.access,
             };
-            policy::pass(&rules, &subject, body).await?
+            policy::pass(&callers::rules(&caller, &ready.session, &rules.sets), &subject, body)
+                .await?
         };
         // Which ids: a path may leave them to the session, which policy has judged by now; it can
         // take a call to `/me`, which nobody may cause who is not allowed to.
         if let Some(stands) = tilde::find(parts.uri.path()) {
             parts.uri = tilde::fill(stands, &parts.uri, &ready.session, proxy).await?;
         }
-        let target = rewrite::path_and_query(&parts.uri, route, &ready, &wanted)?;
+        let target = rewrite::path_and_query(&parts.uri, route, &ready, &scope)
+            .map_err(|refusal| callers::out_of_scope(&caller, refusal))?;
         let destination =
             proxy.destinations.get(Origin::new(route.family, ready.session.account.region));
         // What proves it: the last step that can refuse, since a token may have to be read.
@@ -136,7 +149,8 @@ impl Worker {
         let pacer = &proxy.governance.pacer;
         let held = Instant::now();
         let permit =
-            pace::pass(pacer, route, &parts.uri, &body, destination, &ready.session, "local").await;
+            pace::pass(pacer, route, &parts.uri, &body, destination, &ready.session, &caller.name)
+                .await;
         record.held(held);
         let mut permit = permit?;
         address(destination, target, &mut parts.uri, &mut parts.headers);

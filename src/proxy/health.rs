@@ -1,12 +1,20 @@
 //! Our own endpoints under `/_mp/` (and `/healthz`). Called by `handler` after the guard.
 //! Invariant: none of them dials Mixpanel, none shows a secret.
 
-use super::{body::ResponseBody, inspector, overrides, respond::json_answer, shared::Proxy};
+use super::{
+    body::ResponseBody,
+    callers, inspector, overrides,
+    respond::{Named, json_answer, refuse},
+    shared::Proxy,
+};
 use crate::{
     auth::{describe::session_json, resolve::resolve, switch::switch},
-    model::refusal::{Code, Refusal},
+    model::{
+        caller::Caller,
+        refusal::{Code, Refusal},
+    },
 };
-use http::{Method, Response, StatusCode, request::Parts};
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
 
 /// Whether the path is ours rather than Mixpanel's.
@@ -15,14 +23,29 @@ pub fn is_own(path: &str) -> bool {
     path == "/healthz" || path == "/_mp" || path.starts_with("/_mp/")
 }
 
+/// Whether the path is answered without a caller token.
+#[must_use]
+pub fn is_public(path: &str) -> bool {
+    ["/_mp/livez", "/healthz", "/_mp/readyz", "/_mp/version"].contains(&path)
+}
+
 /// Answers one of our own paths.
 ///
 /// # Errors
-/// Another method than GET or HEAD, an unknown path, or what the endpoint itself refuses.
-pub fn answer(proxy: &Proxy, parts: &Parts) -> Result<Response<ResponseBody>, Refusal> {
+/// An unknown path, or what the endpoint itself refuses.
+pub fn answer(
+    proxy: &Proxy,
+    parts: &Parts,
+    caller: &Caller,
+) -> Result<Response<ResponseBody>, Refusal> {
     if ![Method::GET, Method::HEAD].contains(&parts.method) {
         let message = format!("`{}` is read with GET", parts.uri.path());
-        return Err(Refusal::new(Code::MethodNotAllowed, message).hint("use GET"));
+        let refusal = Refusal::new(Code::MethodNotAllowed, message).hint("use GET");
+        let mut response = refuse(&refusal, Named::Base);
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+        return Ok(response);
     }
     let json = |value| json_answer(StatusCode::OK, &value);
     match parts.uri.path() {
@@ -31,7 +54,7 @@ pub fn answer(proxy: &Proxy, parts: &Parts) -> Result<Response<ResponseBody>, Re
         "/_mp/version" => {
             Ok(json(json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")})))
         }
-        "/_mp/session" => session(proxy, parts).map(json),
+        "/_mp/session" => session(proxy, parts, caller).map(json),
         path => inspector::answer(proxy, path).unwrap_or_else(|| {
             Err(Refusal::new(Code::RouteNotFound, format!("there is no endpoint `{path}`")).hint(
                 "endpoints: /_mp/ (a page for the browser), /_mp/livez, /_mp/readyz, \
@@ -68,7 +91,7 @@ fn ready_json(proxy: &Proxy) -> Value {
     all
 }
 
-fn session(proxy: &Proxy, parts: &Parts) -> Result<Value, Refusal> {
-    let wanted = overrides::parse(&parts.headers)?;
+fn session(proxy: &Proxy, parts: &Parts, caller: &Caller) -> Result<Value, Refusal> {
+    let wanted = callers::bind(caller, overrides::parse(&parts.headers)?)?;
     switch(&proxy.snapshot(), proxy.base(), &wanted).map(|session| session_json(&session))
 }

@@ -1,6 +1,7 @@
 //! The `X-Mp-*` headers of a request, parsed at the door. Called by `handler`.
 //! Invariant: no such header, in whatever spelling, reaches the upstream.
 
+use super::callers::TOKEN_HEADER;
 use crate::{
     auth::switch::Switch,
     model::{
@@ -21,6 +22,12 @@ pub fn is_ours(name: &HeaderName) -> bool {
             .iter()
             .zip(prefix)
             .all(|(have, want)| have == want || (*have == b'_' && *want == b'-'))
+}
+
+/// Whether the name is one of those that say whom the request is sent as.
+#[must_use]
+pub fn is_switch(name: &HeaderName) -> bool {
+    is_ours(name) && name != TOKEN_HEADER
 }
 
 /// Reads what the request wants to be sent as.

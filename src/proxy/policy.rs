@@ -12,7 +12,6 @@ pub mod spelling;
 
 use self::{
     body::Look,
-    live::InForce,
     operations::{Class, classify},
     spelling::Segments,
 };
@@ -59,13 +58,13 @@ pub struct Subject<'a> {
 /// # Errors
 /// `POLICY_DENIED` with the first check that failed, `BAD_REQUEST` for a body that broke off.
 pub async fn pass(
-    rules: &InForce,
+    sets: &[Rules],
     subject: &Subject<'_>,
     body: RequestBody,
 ) -> Result<RequestBody, Refusal> {
-    match judge(&rules.sets, subject)? {
+    match judge(sets, subject)? {
         Look::Not => Ok(body),
-        look => body::inspect(&rules.sets, subject, look, body).await,
+        look => body::inspect(sets, subject, look, body).await,
     }
 }
 

@@ -1,7 +1,10 @@
 //! Our own answers: the single home of HTTP status codes of refusals (RFC 9457, RFC 9209).
 //! Called by `handler` and `health`. Invariant: an upstream's answer never passes here.
 
-use super::body::{ResponseBody, full};
+use super::{
+    body::{ResponseBody, full},
+    guard::METHODS,
+};
 use crate::model::refusal::{Code, Refusal};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -45,6 +48,18 @@ pub fn refuse(refusal: &Refusal, named: Named) -> Response<ResponseBody> {
         // RFC 9112 §6.3: where the framing is in doubt, nothing behind it may be read.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    match refusal.code {
+        // RFC 9110 §15.5.6 and §15.5.2: what such answers have to say.
+        Code::MethodNotAllowed => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
+        }
+        Code::CallerUnknown => {
+            for scheme in [r#"Bearer realm="mp-proxy""#, r#"Basic realm="mp-proxy""#] {
+                headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+            }
+        }
+        _ => {}
+    }
     if let Some(seconds) = refusal.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -68,10 +83,7 @@ pub fn json_answer(status: StatusCode, body: &Value) -> Response<ResponseBody> {
 pub fn options() -> Response<ResponseBody> {
     let mut response = Response::new(full(""));
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(
-        header::ALLOW,
-        HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-    );
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
     response
 }
 

@@ -8,10 +8,13 @@
 //! since an uneven share of the connections is what the slowest requests are made of.
 
 use super::{
+    callers::Callers,
     connect::Connector,
     destination::Destinations,
     forward::Timeouts,
     governance,
+    hosts::{Hosts, Transport},
+    listen::Listen,
     observe::{AccessLog, Observer},
     rewrite::ClientAuthorization,
     shared::Proxy,
@@ -25,13 +28,17 @@ use crate::{
     },
     model::{refusal::Refusal, upstream::Upstream},
     store::snapshot::SnapshotStore,
-    sys::{env::Env, http::HttpClient},
+    sys::{
+        env::{Env, MP_PROXY_CLIENT_TOKEN},
+        http::HttpClient,
+    },
 };
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
 };
+use secrecy::SecretString;
 use std::{
     convert::Infallible,
     io,
@@ -58,8 +65,8 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// What a proxy is started with.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Address and port; port 0 takes any free one.
-    pub listen: SocketAddr,
+    /// Where, and for whom.
+    pub listen: Listen,
     /// A listener that is bound already, by the service manager; it goes before `listen`.
     pub inherited: Option<Arc<net::TcpListener>>,
     /// The stand-in for all Mixpanel hosts.
@@ -93,8 +100,11 @@ pub enum StartError {
     #[error("cannot read the root certificates: {0}")]
     Roots(#[source] io::Error),
     /// Off loopback every neighbour could use the credentials.
-    #[error("`{0}` is not a loopback address and callers cannot be authenticated")]
+    #[error("`{0}` is not a loopback address, and callers are not asked for a token")]
     NotLoopback(SocketAddr),
+    /// The caller tokens cannot be read.
+    #[error(transparent)]
+    Callers(#[from] Refusal),
     /// The upstream's host is no name.
     #[error(transparent)]
     Upstream(#[from] super::destination::BadHost),
@@ -121,18 +131,20 @@ impl Server {
     /// # Errors
     /// The address is taken, not loopback, or no root certificate can be read.
     pub fn bind(options: Options, env: Arc<Env>) -> Result<Self, StartError> {
-        if !options.listen.ip().is_loopback() {
-            return Err(StartError::NotLoopback(options.listen));
-        }
-        let listen = |source| StartError::Listen { address: options.listen, source };
+        let asked = options.listen;
+        let token = env.get(MP_PROXY_CLIENT_TOKEN).map(SecretString::from);
+        let home = env.home().map(Into::into);
+        let callers = Callers::new(asked.tokens.clone(), token.as_ref(), home)?;
+        let listen = |source| StartError::Listen { address: asked.address, source };
         let connector =
             Connector::new(&env, options.timeouts.connect).map_err(StartError::Roots)?;
         let listener = match &options.inherited {
             Some(inherited) => inherited.try_clone().map_err(listen)?,
-            None => net::TcpListener::bind(options.listen).map_err(listen)?,
+            None => net::TcpListener::bind(asked.address).map_err(listen)?,
         };
         listener.set_nonblocking(true).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        asked.check(address, &callers)?;
         let governance = governance::Governance::start(options.governance, &env)
             .map_err(StartError::Governance)?;
         let tokens = TokenResolvers::new(
@@ -154,7 +166,8 @@ impl Server {
             destinations: Destinations::new(options.upstream.as_ref())?,
             timeouts: options.timeouts,
             client_authorization: options.client_authorization,
-            port: address.port(),
+            hosts: Hosts::tcp(address, Transport::Plain, asked.hosts),
+            callers,
             draining: AtomicBool::new(false),
             tokens,
             workspaces: DefaultWorkspaces::default(),

@@ -1,8 +1,8 @@
 //! What all threads of a proxy share. Made by `server`, read by every step of the corridor.
 
 use super::{
-    destination::Destinations, forward::Timeouts, governance::Governance, observe::Observer,
-    rewrite::ClientAuthorization,
+    callers::Callers, destination::Destinations, forward::Timeouts, governance::Governance,
+    hosts::Hosts, observe::Observer, rewrite::ClientAuthorization,
 };
 use crate::{
     auth::{
@@ -22,7 +22,8 @@ pub struct Proxy {
     pub(super) destinations: Destinations,
     pub(super) timeouts: Timeouts,
     pub(super) client_authorization: ClientAuthorization,
-    pub(super) port: u16,
+    pub(super) hosts: Hosts,
+    pub(super) callers: Callers,
     pub(super) draining: AtomicBool,
     pub(super) governance: Governance,
     pub(super) tokens: TokenResolvers,

@@ -86,7 +86,11 @@ impl Home {
     }
 
     pub fn serve(&self, upstream: &str, args: &[&str]) -> Serving {
-        let mut all = vec!["serve", "--listen", "127.0.0.1:0", "--upstream", upstream];
+        self.serve_on("127.0.0.1:0", upstream, args)
+    }
+
+    pub fn serve_on(&self, listen: &str, upstream: &str, args: &[&str]) -> Serving {
+        let mut all = vec!["serve", "--listen", listen, "--upstream", upstream];
         all.extend(args);
         let log = self.path("proxy.log");
         let mut child = self

@@ -1,22 +1,16 @@
 //! Arguments of `mp-proxy serve`: every flag has a variable `MP_PROXY_*`.
 //! Called by `commands/serve.rs`.
 
-use super::{Axes, Governance, Log};
+use super::{Axes, Governance, Log, listener::Listener};
 use crate::{model::upstream::Upstream, proxy::rewrite::ClientAuthorization};
 use clap::Args;
-use std::net::SocketAddr;
 
 /// `mp-proxy serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Address and port to listen on; port 0 takes any free one
-    #[arg(
-        long,
-        env = "MP_PROXY_LISTEN",
-        default_value = "127.0.0.1:8787",
-        value_name = "ADDR:PORT"
-    )]
-    pub listen: SocketAddr,
+    /// Where to listen and for whom.
+    #[command(flatten)]
+    pub listener: Listener,
     /// Send everything to this base instead of Mixpanel (plain http to loopback only)
     #[arg(long, env = "MP_PROXY_UPSTREAM", value_name = "URL")]
     pub upstream: Option<Upstream>,

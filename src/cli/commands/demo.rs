@@ -13,6 +13,7 @@ use crate::{
     proxy::{
         forward::Timeouts,
         governance,
+        listen::Listen,
         rewrite::ClientAuthorization,
         server::{Options, Server},
     },
@@ -47,7 +48,7 @@ async fn run(once: bool) -> Result<(), Refusal> {
         .parse()
         .map_err(|error| failed("address the stand-in", &error))?;
     let options = Options {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        listen: Listen::on(SocketAddr::from(([127, 0, 0, 1], 0))),
         inherited: None,
         upstream: Some(upstream),
         base: Selection::default(),

@@ -32,7 +32,7 @@ pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     let outcome = options(args, &env).and_then(|mut options| {
         if let Some(listener) = service::inherited()? {
             let unnamed = |error| Refusal::config(format!("the inherited socket: {error}"));
-            options.listen = listener.local_addr().map_err(unnamed)?;
+            options.listen.address = listener.local_addr().map_err(unnamed)?;
             options.inherited = Some(Arc::new(listener));
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -51,7 +51,7 @@ pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
 
 fn options(args: Serve, env: &Env) -> Result<Options, Refusal> {
     Ok(Options {
-        listen: args.listen,
+        listen: args.listener.listen(),
         inherited: None,
         upstream: args.upstream,
         base: args.axes.selection()?,
@@ -127,7 +127,8 @@ fn cannot_start(error: &StartError) -> Refusal {
         StartError::Upstream(_) => refusal.hint("correct --upstream"),
         StartError::Thread(_) => refusal.hint("raise the limit on processes, or lower --threads"),
         StartError::Governance(wrong) => wrong.clone(),
-        StartError::NotLoopback(_) => refusal.hint("listen on 127.0.0.1 or [::1]"),
+        StartError::NotLoopback(_) => refusal.hint("pass --client-token-file FILE (a token, mode 0600), or listen on 127.0.0.1; --insecure-allow-remote lets everybody in"),
+        StartError::Callers(refusal) => refusal.clone(),
     }
 }
 
