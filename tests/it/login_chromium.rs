@@ -70,6 +70,23 @@ fn a_click_logs_in_and_the_next_request_works() {
 }
 
 #[test]
+fn the_demo_walks_a_person_through_the_login() {
+    let _ports = Ports::mine();
+    let home = Home::new("");
+    let chromium = Chromium::start();
+    let args = ["demo", "--login", "--no-browser", "--once"];
+    let login = Login::start_at(&home, "http://127.0.0.1:9", &args);
+    chromium.open(login.url());
+    chromium.click("#allow");
+    chromium.wait_for("Logged in");
+    let done = login.finish();
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("registrations 1, consent pages 1, codes exchanged 1"));
+    assert!(done.stdout.contains("Authorization: Bearer …"), "{}", done.stdout);
+    assert!(done.stdout.contains("answer:  200"), "{}", done.stdout);
+}
+
+#[test]
 fn the_browser_is_told_of_denial_wrong_state_and_failure() {
     let _ports = Ports::mine();
     let (home, upstream) = (home_with_browser(), Upstream::start());

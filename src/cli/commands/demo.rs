@@ -1,5 +1,7 @@
 //! `mp-proxy demo`: the real proxy in front of the stand-in, and three requests through it.
 
+mod login;
+
 use super::serve::first_signal;
 use crate::{
     auth::resolve::Selection,
@@ -8,8 +10,8 @@ use crate::{
         commands::print,
         error::{Form, report},
     },
-    demo::{home::DemoHome, stand_in::StandIn},
-    model::refusal::Refusal,
+    demo::{home::DemoHome, stand_in::StandIn, switches::Bearers},
+    model::{refusal::Refusal, upstream::Upstream},
     proxy::{
         forward::Timeouts,
         governance,
@@ -23,7 +25,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, sync::oneshot};
 
 /// Runs the command.
@@ -33,24 +35,25 @@ pub fn demo(args: &Demo) -> ExitCode {
         .enable_all()
         .build()
         .map_err(|error| failed("start the runtime", &error))
-        .and_then(|runtime| runtime.block_on(run(args.once)));
+        .and_then(|runtime| runtime.block_on(run(args)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => report(&refusal, Form::Text),
     }
 }
 
-async fn run(once: bool) -> Result<(), Refusal> {
+async fn run(args: &Demo) -> Result<(), Refusal> {
     let home = DemoHome::create().map_err(|error| failed("make the throw-away home", &error))?;
     let stand_in = StandIn::start().await.map_err(|error| failed("start the stand-in", &error))?;
     let env = Env::new([("HOME", home.path().to_string_lossy().into_owned())], home.path());
-    let upstream = format!("http://{}", stand_in.addr())
+    let env = Arc::new(env);
+    let upstream: Upstream = format!("http://{}", stand_in.addr())
         .parse()
         .map_err(|error| failed("address the stand-in", &error))?;
     let options = Options {
         listen: Listen::on(SocketAddr::from(([127, 0, 0, 1], 0))),
         inherited: None,
-        upstream: Some(upstream),
+        upstream: Some(upstream.clone()),
         base: Selection::default(),
         client_authorization: ClientAuthorization::Replace,
         timeouts: Timeouts {
@@ -62,8 +65,8 @@ async fn run(once: bool) -> Result<(), Refusal> {
         governance: governance::Options::default(),
         log: None,
     };
-    let server =
-        Server::bind(options, Arc::new(env)).map_err(|error| failed("start the proxy", &error))?;
+    let server = Server::bind(options, Arc::clone(&env))
+        .map_err(|error| failed("start the proxy", &error))?;
     let address = server.address();
     let stop = first_signal()?;
     let (end, ended) = oneshot::channel::<()>();
@@ -72,8 +75,25 @@ async fn run(once: bool) -> Result<(), Refusal> {
     }));
     print(&format!("mp-proxy demo on http://{address}, in front of a stand-in Mixpanel; no account, no network\n"))
         .map_err(|error| failed("write to stdout", &error))?;
-    let shown = show(address, &stand_in).await;
-    if shown.is_ok() && !once {
+    let mut stop = pin!(stop);
+    let shown = if args.login {
+        tokio::select! {
+            walked = login::walk(args, &env, upstream, &stand_in) => match walked {
+                Ok(text) => {
+                    print(&text).map_err(|error| failed("write to stdout", &error))?;
+                    let shown = show(address, &stand_in, &LOGGED_IN).await;
+                    // The other account of the home has a token that was never granted.
+                    stand_in.oauth().set(|switches| switches.bearers = Bearers::Any);
+                    shown
+                }
+                Err(refusal) => Err(refusal),
+            },
+            () = &mut stop => return Ok(()),
+        }
+    } else {
+        show(address, &stand_in, &SHOW).await
+    };
+    if shown.is_ok() && !args.once {
         let text = format!(
             "\nTry it (Ctrl-C ends it):\n  curl 'http://{address}/api/query/events/names'\n  \
              curl -H 'X-Mp-Target: europe' 'http://{address}/api/query/events/names'\n  \
@@ -99,6 +119,17 @@ struct Act {
     scope: &'static str,
     answer: &'static str,
 }
+
+/// After a login the account that it made is the active one.
+const LOGGED_IN: [Act; 1] = [Act {
+    title: "a query, as the account that just logged in",
+    path: "/api/query/events/names",
+    target: None,
+    scheme: "Bearer",
+    origin: "https://mixpanel.com",
+    scope: "project_id=1001",
+    answer: "Login",
+}];
 
 const SHOW: [Act; 3] = [
     Act {
@@ -130,8 +161,8 @@ const SHOW: [Act; 3] = [
     },
 ];
 
-async fn show(address: SocketAddr, stand_in: &StandIn) -> Result<(), Refusal> {
-    for (number, act) in SHOW.iter().enumerate() {
+async fn show(address: SocketAddr, stand_in: &StandIn, acts: &[Act]) -> Result<(), Refusal> {
+    for (number, act) in acts.iter().enumerate() {
         let (status, body) =
             fetch(address, act).await.map_err(|error| failed("send a request", &error))?;
         let received = stand_in.received();
