@@ -20,7 +20,7 @@ pub use axes::Axes;
 #[cfg(feature = "demo")]
 pub use demo::Demo;
 pub use governance::Governance;
-pub use local::{Health, Local, Patient, Tail};
+pub use local::{Health, Local, Patient, Run, Tail};
 pub use log::{Log, LogFormat, LogLevel};
 pub use login::Login;
 pub use pace::Pace;
@@ -50,6 +50,8 @@ pub struct Cli {
 pub enum Command {
     /// Listen and forward until Ctrl-C or SIGTERM
     Serve(Box<Serve>),
+    /// Run a program with a private proxy of its own
+    Run(Box<Run>),
     /// Watch the requests of a running proxy
     Tail(Tail),
     /// Ask a running proxy whether it is ready; exit code 0 if it is

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod login;
 pub mod look_after;
 pub mod quota;
+pub mod run;
 pub mod serve;
 mod service;
 pub mod session;
@@ -35,6 +36,11 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
         Command::Session(SessionCommand::Show(mut args)) => {
             args.axes = args.axes.or(axes, &env);
             session::show(args, env)
+        }
+        Command::Run(mut args) => {
+            args.serve.axes = args.serve.axes.or(axes, &env);
+            args.serve.log.quiet |= quiet;
+            run::run(*args, env)
         }
         Command::Health(args) => look_after::health(&args, &env),
         Command::Wait(args) => look_after::wait(&args, &env),

@@ -7,7 +7,7 @@ use super::{
     headers,
 };
 use crate::model::{
-    account::{Account, Active, Target},
+    account::{Account, Active, Credential, Target, TokenSource},
     id::{Name, WorkspaceId},
     refusal::{Code, Refusal},
 };
@@ -119,6 +119,17 @@ impl Config {
     /// `CONFIG_ERROR` if the block is malformed.
     pub fn active_workspace(&self) -> Result<Option<WorkspaceId>, Refusal> {
         self.active_workspace.clone()
+    }
+
+    /// The environment variables that hold tokens of accounts (`token_env`).
+    #[must_use]
+    pub fn token_variables(&self) -> Vec<String> {
+        let accounts = self.account_names().into_iter().filter_map(|name| self.account(name).ok());
+        let variable = |account: Arc<Account>| match &account.credential {
+            Credential::OauthToken(TokenSource::Env(variable)) => Some(variable.clone()),
+            _ => None,
+        };
+        accounts.filter_map(variable).collect()
     }
 
     /// `[settings].custom_header`.

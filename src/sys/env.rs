@@ -76,6 +76,14 @@ impl Env {
         Self { vars, home, cwd: cwd.into() }
     }
 
+    /// The same with one variable set.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut env = self.clone();
+        env.vars.insert(name.to_owned(), value.to_owned());
+        env
+    }
+
     /// The value of a variable; empty counts as unset.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -38,6 +38,7 @@ mod quota;
 mod raw;
 mod recorder;
 mod reference;
+mod run;
 mod session;
 mod soak;
 mod support;

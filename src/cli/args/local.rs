@@ -1,7 +1,8 @@
 //! Arguments of the commands that look after a running proxy.
 
+use super::Serve;
 use clap::Args;
-use std::net::SocketAddr;
+use std::{ffi::OsString, net::SocketAddr};
 
 /// Which proxy is meant.
 #[derive(Debug, Args)]
@@ -47,4 +48,20 @@ pub struct Tail {
     /// Print each request as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `mp-proxy run`.
+#[derive(Debug, Args)]
+#[command(
+    mut_arg("listen", |arg| arg.hide(true)),
+    mut_arg("client_token_file", |arg| arg.hide(true)),
+    mut_arg("log_level", |arg| arg.default_value("warn"))
+)]
+pub struct Run {
+    /// The private proxy, with the flags of `serve`.
+    #[command(flatten)]
+    pub serve: Serve,
+    /// The program and its arguments, after `--`
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }

@@ -49,7 +49,7 @@ pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     }
 }
 
-fn options(args: Serve, env: &Env) -> Result<Options, Refusal> {
+pub(super) fn options(args: Serve, env: &Env) -> Result<Options, Refusal> {
     Ok(Options {
         listen: args.listener.listen(),
         inherited: None,
@@ -110,7 +110,7 @@ pub(super) fn first_signal() -> Result<impl Future<Output = ()>, Refusal> {
     })
 }
 
-fn cannot_start(error: &StartError) -> Refusal {
+pub(super) fn cannot_start(error: &StartError) -> Refusal {
     let refusal = Refusal::new(Code::ConfigError, error.to_string());
     match error {
         StartError::Listen { address, source }
@@ -145,7 +145,7 @@ fn held_by_us(address: SocketAddr) -> bool {
     ask().unwrap_or(false)
 }
 
-fn start_log(log: &Log) {
+pub(super) fn start_log(log: &Log) {
     let level = match (log.quiet, log.log_level) {
         (true, _) | (_, LogLevel::Error) => LevelFilter::ERROR,
         (_, LogLevel::Warn) => LevelFilter::WARN,
