@@ -483,3 +483,75 @@ fn the_reference_renews_at_the_same_time() {
         }
     }
 }
+
+/// Sleep and set clocks: what the resolver does when the wall clock jumps under it.
+#[test]
+fn a_clock_that_jumps_costs_one_refresh_at_most() {
+    use mp_proxy::{
+        auth::{
+            resolve::{Selection, resolve},
+            token_resolver::TokenResolvers,
+        },
+        store::snapshot::load_once,
+        sys::{clock::Clock, env::Env, http::HttpClient},
+    };
+    use std::sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    };
+    let (home, upstream) = start(7200);
+    let vars =
+        [("HOME", home.dir.path().to_str().unwrap()), ("MP_PROXY_UPSTREAM", &upstream.url())];
+    let env = Arc::new(Env::new(vars, home.dir.path()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let off = Arc::new(AtomicI64::new(0));
+    let resolvers = TokenResolvers::with_clock(
+        Arc::clone(&env),
+        HttpClient::from_env(&env).unwrap(),
+        runtime.handle().clone(),
+        Clock::set_by(Arc::clone(&off)),
+    );
+    let session = resolve(&load_once(&env), &Selection::default()).unwrap();
+    let login = resolvers.of(&session).unwrap();
+    let refreshes_at = |hours: i64| {
+        off.store(hours * 3_600_000_000, Ordering::Relaxed);
+        runtime.block_on(async {
+            login.bearer().await.unwrap();
+            // The files were just written: let them settle, so that `ready` has an opinion.
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            login.bearer().await.unwrap();
+        });
+        oauth(&upstream).counts().refreshes
+    };
+    assert_eq!(refreshes_at(0), 0);
+    assert_eq!(refreshes_at(3), 1, "slept past the expiry");
+    assert!(login.ready().is_some(), "the token in hand is good and nothing changed");
+    assert_eq!(refreshes_at(0), 1, "set back");
+    assert_eq!(refreshes_at(-48), 1, "set back by days");
+    assert_eq!(refreshes_at(24), 2);
+    let left = resolvers.expiries()[0].2;
+    assert!((35_900..=36_000).contains(&left), "by the clock that is in force: {left}");
+    let counts = resolvers.stats().counts();
+    assert_eq!((counts.refreshed, counts.failed, counts.revoked), (2, 0, 0));
+}
+
+/// What the server granted is not thrown away since it cannot be written just now.
+#[test]
+fn tokens_that_cannot_be_written_are_used_and_written_later() {
+    let (home, upstream) = start(-10);
+    // Stands where the new file is made first, so that every write fails.
+    let obstacle = home.path(".mp/accounts/me/.tokens.json.tmp");
+    fs::create_dir(&obstacle).unwrap();
+    let before = on_disk(&home);
+    let proxy = home.serve(&upstream.url(), &[]);
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/api/query/x", "").status, 200);
+    }
+    assert_eq!(on_disk(&home), before);
+    fs::remove_dir(&obstacle).unwrap();
+    until("the write", || on_disk(&home) != before);
+    assert_eq!(proxy.get("/api/query/x", "").status, 200);
+    let counts = oauth(&upstream).counts();
+    assert_eq!((counts.refreshes, counts.revoked_families), (1, 0));
+    assert!(oauth(&upstream).accepts(on_disk(&home)["access_token"].as_str().unwrap()));
+}
