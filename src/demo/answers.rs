@@ -53,6 +53,10 @@ pub(super) async fn faulty(fault: &Fault) -> Option<Response<Body>> {
         Fault::Status(status, retry_after) => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::IM_A_TEAPOT);
             let mut response = json_answer(status, &json!({"error": "asked for by the test"}));
+            if status.is_redirection() {
+                let elsewhere = HeaderValue::from_static("/followed");
+                response.headers_mut().insert(header::LOCATION, elsewhere);
+            }
             if let Some(seconds) = retry_after {
                 response.headers_mut().insert(header::RETRY_AFTER, (*seconds).into());
             }

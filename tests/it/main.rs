@@ -16,6 +16,7 @@ mod callers;
 mod chromium;
 mod docs;
 mod docs_blocks;
+mod docs_oauth;
 mod docs_tables;
 mod faults;
 mod fuzz_corpus;

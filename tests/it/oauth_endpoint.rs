@@ -176,6 +176,8 @@ fn every_fault_of_the_server_has_its_code_and_shows_no_body() {
         }
     }
     assert_eq!(oauth.counts().refreshes, 0);
+    let targets = upstream.received().into_iter().map(|received| received.target);
+    assert!(!targets.into_iter().any(|target| target == "/followed"), "a redirect was followed");
     for (fault, seconds) in
         [(Fault::Status(429, Some(7)), Some(7)), (Fault::Status(429, None), None)]
     {
