@@ -13,6 +13,7 @@ pub mod handler;
 pub mod health;
 pub mod hosts;
 pub mod inspector;
+pub mod limits;
 pub mod listen;
 pub mod observe;
 pub mod overrides;

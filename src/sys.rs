@@ -4,6 +4,7 @@
 pub mod append_file;
 pub mod clock;
 pub mod env;
+pub mod hardening;
 pub mod http;
 pub mod http_error;
 pub mod locked_file;

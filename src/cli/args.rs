@@ -6,6 +6,7 @@ pub mod axes;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod governance;
+pub mod limits;
 pub mod listener;
 pub mod local;
 pub mod log;

@@ -15,7 +15,7 @@ use super::{
     args::{AccountCommand, Cli, Command, SessionCommand},
     output::Notes,
 };
-use crate::sys::env::Env;
+use crate::sys::{env::Env, hardening};
 use std::{process::ExitCode, sync::Arc};
 
 pub(super) use super::output::print;
@@ -25,6 +25,7 @@ pub(super) use super::output::print;
 pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
     let Cli { axes, quiet, command } = cli;
     let notes = if quiet { Notes::Hide } else { Notes::Show };
+    hardening::forbid_dumps();
     match command {
         Command::Login(args) => login::login(*args, &env, notes),
         Command::Account(AccountCommand::Login(args)) => login::account_login(&args, &env, notes),

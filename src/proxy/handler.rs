@@ -78,6 +78,8 @@ impl Worker {
         if health::is_own(parts.uri.path()) {
             return health::answer(proxy, &parts, &caller);
         }
+        // Before anything is read for it: how much this caller has already.
+        record.slot(proxy.in_flight.enter(&caller.name, proxy.limits.requests)?);
         guard::no_loop(&parts.headers)?;
         // Nothing is done that cannot be put on record, where that is asked for.
         proxy.governance.audit.as_deref().map_or(Ok(()), Audit::admit)?;

@@ -54,11 +54,12 @@ pub fn answer(
         "/_mp/version" => {
             Ok(json(json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")})))
         }
+        "/_mp/limits" => Ok(json(proxy.limits.json())),
         "/_mp/session" => session(proxy, parts, caller).map(json),
         path => inspector::answer(proxy, path).unwrap_or_else(|| {
             Err(Refusal::new(Code::RouteNotFound, format!("there is no endpoint `{path}`")).hint(
                 "endpoints: /_mp/ (a page for the browser), /_mp/livez, /_mp/readyz, \
-                 /_mp/session, /_mp/version, /_mp/metrics, /_mp/overview, /_mp/events",
+                 /_mp/session, /_mp/version, /_mp/limits, /_mp/metrics, /_mp/overview, /_mp/events",
             ))
         }),
     }

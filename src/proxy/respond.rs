@@ -7,6 +7,7 @@ use super::{
 };
 use crate::model::refusal::{Code, Refusal};
 use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 /// Whether the request itself named who it wants to be sent as; decides whose fault an
@@ -64,6 +65,25 @@ pub fn refuse(refusal: &Refusal, named: Named) -> Response<ResponseBody> {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// A whole answer of our own as it stands on the wire, for where there is no HTTP server yet.
+pub async fn bytes(answer: Response<ResponseBody>) -> Vec<u8> {
+    let (head, body) = answer.into_parts();
+    // Our own answers are whole and cannot fail.
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let reason = head.status.canonical_reason().unwrap_or_default();
+    let mut out = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_u16()).into_bytes();
+    for (name, value) in &head.headers {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    let end = format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    out.extend_from_slice(end.as_bytes());
+    out.extend_from_slice(&body);
+    out
 }
 
 /// An answer of our own in JSON.

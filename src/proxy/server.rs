@@ -14,8 +14,10 @@ use super::{
     forward::Timeouts,
     governance,
     hosts::{Hosts, Transport},
+    limits::{self, InFlight, Limits},
     listen::Listen,
     observe::{AccessLog, Observer},
+    respond,
     rewrite::ClientAuthorization,
     shared::Proxy,
     worker::Worker,
@@ -52,6 +54,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     runtime::{self, Handle},
     sync::oneshot,
@@ -59,8 +62,8 @@ use tokio::{
 
 /// Docker kills after ten seconds.
 const DRAIN: Duration = Duration::from_secs(9);
-/// How long a client may take to send a request head.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How many connections are told at a time that they are too many.
+const REFUSING: usize = 64;
 
 /// What a proxy is started with.
 #[derive(Debug, Clone)]
@@ -75,6 +78,8 @@ pub struct Options {
     pub base: Selection,
     /// What happens to a caller's `Authorization`.
     pub client_authorization: ClientAuthorization,
+    /// How much callers may take.
+    pub limits: Limits,
     /// How long to wait for what.
     pub timeouts: Timeouts,
     /// How many threads serve; as many as there are cores if not given.
@@ -168,6 +173,8 @@ impl Server {
             client_authorization: options.client_authorization,
             hosts: Hosts::tcp(address, Transport::Plain, asked.hosts),
             callers,
+            limits: options.limits,
+            in_flight: InFlight::default(),
             draining: AtomicBool::new(false),
             tokens,
             workspaces: DefaultWorkspaces::default(),
@@ -210,7 +217,7 @@ impl Server {
         let graceful = GracefulShutdown::new();
         tokio::select! {
             () = shutdown => {}
-            () = accept(&listener, &threads, &graceful) => {}
+            () = accept(&listener, &threads, &graceful, self.proxy.limits.connections) => {}
         }
         self.proxy.draining.store(true, Ordering::Relaxed);
         // Listeners of live events would not end by themselves.
@@ -232,10 +239,25 @@ impl Server {
 }
 
 /// Accepts for ever.
-async fn accept(listener: &TcpListener, threads: &[Thread], graceful: &GracefulShutdown) {
+async fn accept(
+    listener: &TcpListener,
+    threads: &[Thread],
+    graceful: &GracefulShutdown,
+    most: usize,
+) {
+    let refusing = Arc::new(AtomicUsize::new(0));
+    let load = |thread: &Thread| thread.load.load(Ordering::Relaxed);
     loop {
-        match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
-            Ok(stream) => {
+        match listener.accept().await {
+            Ok((stream, _)) if threads.iter().map(load).sum::<usize>() >= most => {
+                // Beyond these the connection is closed without a word.
+                if refusing.load(Ordering::Relaxed) < REFUSING {
+                    let counted = Counted::new(&refusing);
+                    tokio::spawn(refuse(stream, most, counted));
+                }
+            }
+            Ok((stream, _)) => {
+                let Ok(stream) = stream.into_std() else { continue };
                 let least = threads.iter().min_by_key(|thread| thread.load.load(Ordering::Relaxed));
                 if let Some(thread) = least {
                     thread.serve(stream, graceful.watcher());
@@ -248,6 +270,20 @@ async fn accept(listener: &TcpListener, threads: &[Thread], graceful: &GracefulS
             }
         }
     }
+}
+
+/// Says 503 to one connection too many, and waits for the caller to have read it.
+async fn refuse(mut stream: TcpStream, most: usize, _counted: Counted) {
+    let answer = respond::refuse(&limits::too_many(most), respond::Named::Base);
+    let told = async {
+        stream.write_all(&respond::bytes(answer).await).await?;
+        stream.shutdown().await?;
+        // Closed with its request unread, the connection would be reset and the answer lost.
+        let mut unread = [0; 4096];
+        while stream.read(&mut unread).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
 }
 
 /// One serving thread, seen from the accepting one.
@@ -316,15 +352,21 @@ async fn serve(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::from_std(stream)?;
     stream.set_nodelay(true)?;
+    let limits = worker.proxy.limits;
     let service = service_fn(move |request| {
         let worker = Arc::clone(&worker);
         // Boxed: hyper would move its several kilobytes along with the connection's own state.
         Box::pin(async move { Ok::<_, Infallible>(worker.handle(request).await) })
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .serve_connection(TokioIo::new(stream), service);
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read)
+        .max_header_size(limits.header_bytes);
+    if limits.headers != Limits::default().headers {
+        // hyper keeps its default number on the stack, any other on the heap.
+        http.max_headers(limits.headers);
+    }
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     watcher.watch(connection).await?;
     Ok(())
 }

@@ -1,8 +1,14 @@
 //! What all threads of a proxy share. Made by `server`, read by every step of the corridor.
 
 use super::{
-    callers::Callers, destination::Destinations, forward::Timeouts, governance::Governance,
-    hosts::Hosts, observe::Observer, rewrite::ClientAuthorization,
+    callers::Callers,
+    destination::Destinations,
+    forward::Timeouts,
+    governance::Governance,
+    hosts::Hosts,
+    limits::{InFlight, Limits},
+    observe::Observer,
+    rewrite::ClientAuthorization,
 };
 use crate::{
     auth::{
@@ -24,6 +30,8 @@ pub struct Proxy {
     pub(super) client_authorization: ClientAuthorization,
     pub(super) hosts: Hosts,
     pub(super) callers: Callers,
+    pub(super) limits: Limits,
+    pub(super) in_flight: InFlight,
     pub(super) draining: AtomicBool,
     pub(super) governance: Governance,
     pub(super) tokens: TokenResolvers,
@@ -54,6 +62,12 @@ impl Proxy {
     #[must_use]
     pub const fn observer(&self) -> &Arc<Observer> {
         &self.observer
+    }
+
+    /// How much callers may take.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Whether shutdown has begun.

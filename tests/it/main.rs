@@ -23,6 +23,7 @@ mod fuzz_corpus;
 mod guard;
 mod inspector;
 mod leaks;
+mod limits;
 mod login;
 mod login_chromium;
 mod login_support;

@@ -1,13 +1,16 @@
 //! Arguments of `mp-proxy serve`: every flag has a variable `MP_PROXY_*`.
 //! Called by `commands/serve.rs`.
 
-use super::{Axes, Governance, Log, listener::Listener};
+use super::{Axes, Governance, Log, limits::Limits, listener::Listener};
 use crate::{model::upstream::Upstream, proxy::rewrite::ClientAuthorization};
 use clap::Args;
 
 /// `mp-proxy serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
+    /// How much callers may take.
+    #[command(flatten)]
+    pub limits: Limits,
     /// Where to listen and for whom.
     #[command(flatten)]
     pub listener: Listener,

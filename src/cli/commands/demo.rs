@@ -15,6 +15,7 @@ use crate::{
     proxy::{
         forward::Timeouts,
         governance,
+        limits::Limits,
         listen::Listen,
         rewrite::ClientAuthorization,
         server::{Options, Server},
@@ -56,6 +57,7 @@ async fn run(args: &Demo) -> Result<(), Refusal> {
         upstream: Some(upstream.clone()),
         base: Selection::default(),
         client_authorization: ClientAuthorization::Replace,
+        limits: Limits::default(),
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
             header: Duration::from_secs(60),

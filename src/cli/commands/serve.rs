@@ -13,7 +13,7 @@ use crate::{
         forward::Timeouts,
         server::{Options, Server, StartError},
     },
-    sys::{env::Env, run_file::RunFile},
+    sys::{env::Env, hardening, run_file::RunFile},
 };
 use std::{
     io::{IsTerminal as _, Read as _, Write as _},
@@ -29,6 +29,7 @@ use tracing_subscriber::filter::LevelFilter;
 #[must_use]
 pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     start_log(&args.log);
+    hardening::silence_panics();
     let outcome = options(args, &env).and_then(|mut options| {
         if let Some(listener) = service::inherited()? {
             let unnamed = |error| Refusal::config(format!("the inherited socket: {error}"));
@@ -56,6 +57,7 @@ pub(super) fn options(args: Serve, env: &Env) -> Result<Options, Refusal> {
         upstream: args.upstream,
         base: args.axes.selection()?,
         client_authorization: args.client_authorization,
+        limits: args.limits.chosen(hardening::settle()),
         timeouts: Timeouts {
             connect: Duration::from_secs(args.connect_timeout),
             header: Duration::from_secs(args.header_timeout),
@@ -70,6 +72,7 @@ pub(super) fn options(args: Serve, env: &Env) -> Result<Options, Refusal> {
 async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
     let server = Server::bind(options, Arc::clone(&env)).map_err(|error| cannot_start(&error))?;
     let proxy = server.proxy();
+    tracing::info!(limits = %proxy.limits().json(), "limits");
     match resolve(&proxy.snapshot(), proxy.base()) {
         Ok(session) => {
             for warning in &session.warnings {

@@ -14,6 +14,7 @@ use crate::{
     proxy::{
         body::{Progress, ResponseBody},
         error::BoxError,
+        limits::Slot,
         route::Route,
     },
 };
@@ -40,6 +41,7 @@ pub struct Record {
     id: HeaderValue,
     trace: Option<TraceContext>,
     caller: Option<Arc<str>>,
+    slot: Option<Slot>,
     route: &'static str,
     ready: Option<Arc<ReadySession>>,
     upload: Option<Progress>,
@@ -73,6 +75,7 @@ impl Record {
             trace: TraceContext::of(request.headers()),
             recorder: Arc::clone(recorder),
             caller: None,
+            slot: None,
             route: "",
             ready: None,
             upload: None,
@@ -96,6 +99,11 @@ impl Record {
     /// Who called, once that is proved.
     pub fn caller(&mut self, name: &Arc<str>) {
         self.caller = Some(Arc::clone(name));
+    }
+
+    /// Its place among the requests of its caller, given back with the record.
+    pub fn slot(&mut self, slot: Slot) {
+        self.slot = Some(slot);
     }
 
     /// Where it goes.

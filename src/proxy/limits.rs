@@ -1,0 +1,154 @@
+//! How much of us one caller, one connection, or all of them together may take.
+//! Made by `cli`, enforced by `server` (connections, heads) and `handler` (requests of a caller),
+//! shown by `/_mp/limits`.
+//! Invariant: a slot that was taken is given back however its request ends.
+
+use crate::model::refusal::{Code, Refusal};
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// After how many seconds a refused caller may try again.
+pub const RETRY: u64 = 1;
+
+/// Descriptors that are no connection: files, logs, timers.
+const RESERVED: u64 = 64;
+
+/// The limits in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head.
+    pub header_bytes: usize,
+    /// Header fields of a request.
+    pub headers: usize,
+    /// For a request head, and for the silence before it on a connection that is kept.
+    pub header_read: Duration,
+    /// Connections of callers at a time.
+    pub connections: usize,
+    /// Requests of one caller at a time.
+    pub requests: usize,
+    /// What the system allows this process.
+    pub descriptors: u64,
+}
+
+impl Limits {
+    /// No more connections than there are descriptors for: each may need one to Mixpanel too.
+    #[must_use]
+    pub fn within_descriptors(mut self) -> Self {
+        let room = self.descriptors.saturating_sub(RESERVED) / 2;
+        self.connections = self.connections.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1);
+        self
+    }
+
+    /// For `/_mp/limits`.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "max_header_bytes": self.header_bytes,
+            "max_headers": self.headers,
+            "header_read_timeout_seconds": self.header_read.as_secs(),
+            "max_connections": self.connections,
+            "max_requests_per_caller": self.requests,
+            "descriptors": self.descriptors,
+        })
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 64 * 1024,
+            headers: 100,
+            header_read: Duration::from_secs(30),
+            connections: 4096,
+            requests: 1024,
+            descriptors: 1024,
+        }
+    }
+}
+
+/// Requests in flight, by caller.
+#[derive(Debug, Clone, Default)]
+pub struct InFlight(Arc<Mutex<HashMap<Arc<str>, usize>>>);
+
+impl InFlight {
+    /// Takes a slot for one request.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED`: this caller has as many as it may.
+    pub fn enter(&self, caller: &Arc<str>, most: usize) -> Result<Slot, Refusal> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(Arc::clone(caller)).or_default();
+        if *count >= most {
+            return Err(Refusal::new(
+                Code::LimitExceeded,
+                format!("caller `{caller}` has {most} requests in flight"),
+            )
+            .hint("wait for some of them, or raise --max-requests-per-caller")
+            .retry_after(RETRY));
+        }
+        *count += 1;
+        drop(all);
+        Ok(Slot { all: self.clone(), caller: Arc::clone(caller) })
+    }
+}
+
+/// The place of one request; given back when it is dropped.
+#[derive(Debug)]
+pub struct Slot {
+    all: InFlight,
+    caller: Arc<str>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.caller) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.caller);
+            }
+        }
+    }
+}
+
+/// Too many connections.
+#[must_use]
+pub fn too_many(connections: usize) -> Refusal {
+    Refusal::new(Code::LimitExceeded, format!("there are {connections} connections already"))
+        .hint("close some, or raise --max-connections and the limit on descriptors")
+        .retry_after(RETRY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_given_back_and_callers_do_not_share() {
+        let all = InFlight::default();
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let first = all.enter(&a, 2).unwrap();
+        let second = all.enter(&a, 2).unwrap();
+        let refusal = all.enter(&a, 2).unwrap_err();
+        assert_eq!((refusal.code, refusal.retry_after), (Code::LimitExceeded, Some(RETRY)));
+        let other = all.enter(&b, 2).unwrap();
+        drop(first);
+        let third = all.enter(&a, 2).unwrap();
+        assert!(all.enter(&a, 2).is_err());
+        drop((second, third, other));
+        assert!(all.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn connections_fit_the_descriptors() {
+        let with = |descriptors| Limits { descriptors, ..Limits::default() }.within_descriptors();
+        assert_eq!(with(1024).connections, 480);
+        assert_eq!(with(1_000_000).connections, 4096);
+        assert_eq!(with(10).connections, 1);
+        assert_eq!(with(1024).json()["max_connections"], 480);
+    }
+}
