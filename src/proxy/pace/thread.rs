@@ -4,9 +4,10 @@
 //! waits for it, and the lock is not held while waiting.
 
 use super::{
-    Permit, Stage,
     lane::{Lane, Op},
-    now, refused,
+    now,
+    permit::{Permit, Stage},
+    refused,
     slots::Slot,
 };
 use crate::{
