@@ -167,12 +167,16 @@ impl Worker {
         let send = |request| {
             forward::send(&self.pool, &proxy.timeouts, destination, request, &progress, repeat)
         };
+        let mut shown = request.headers().get(header::AUTHORIZATION).cloned();
         let mut sent = send(request).await;
         // A token can be good by the clock and dead at the server: once, and only what is whole.
         let status = sent.as_ref().ok().map(Response::status);
         if let Some(request) = replay::after(status, replay, ready.login.as_deref()).await {
+            shown = request.headers().get(header::AUTHORIZATION).cloned();
             sent = send(request).await;
         }
+        // SECURITY: whatever stands there, the caller must not learn the credential from it.
+        let sent = sent.and_then(|answer| rewrite::no_echo(answer, shown.as_ref()));
         let sent = pace::outcome(permit, sent.map(rewrite::response));
         if sent.is_ok() {
             record.answered();

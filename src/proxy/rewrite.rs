@@ -197,6 +197,34 @@ fn response_headers(headers: &mut HeaderMap) {
     headers.append(header::VIA, VIA);
 }
 
+/// An answer whose headers do not hold the credential that the request was sent with.
+///
+/// # Errors
+/// `UPSTREAM_BROKEN` if one does: the answer is withheld.
+pub fn no_echo<B>(
+    answer: Response<B>,
+    shown: Option<&HeaderValue>,
+) -> Result<Response<B>, Refusal> {
+    /// What is shorter may stand in a header by chance.
+    const TELLING: usize = 8;
+    let secret = shown.and_then(|value| value.as_bytes().rsplit(|byte| *byte == b' ').next());
+    let Some(secret) = secret.filter(|secret| secret.len() >= TELLING) else { return Ok(answer) };
+    let holds = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        value.len() >= secret.len() && value.windows(secret.len()).any(|part| part == secret)
+    };
+    match answer.headers().iter().find(|(_, value)| holds(value)) {
+        None => Ok(answer),
+        Some((name, _)) => Err(Refusal::new(
+            Code::UpstreamBroken,
+            format!(
+                "the upstream sent the credential back in header `{name}`; its answer is withheld"
+            ),
+        )
+        .hint("check what stands between this machine and Mixpanel, and renew the credential")),
+    }
+}
+
 /// The same for a whole answer.
 #[must_use]
 pub fn response<B>(mut answer: Response<B>) -> Response<B> {

@@ -1,7 +1,12 @@
 //! The guard over real sockets: what is refused before anything else, and by which words.
 
 use crate::support::{Answer, CONFIG, Home, Serving, Upstream};
-use std::process::Output;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    process::Output,
+    thread,
+};
 
 fn start(args: &[&str]) -> (Home, Upstream, Serving) {
     let home = Home::new(CONFIG);
@@ -128,4 +133,33 @@ fn allow_host_adds_names_by_flag_and_by_variable() {
     let wildcard: Output = home.run(&["serve", "--allow-host", "*.internal"]);
     assert_eq!(wildcard.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&wildcard.stderr).contains("wildcards are not supported"));
+}
+
+#[test]
+fn an_answer_that_shows_the_credential_is_withheld() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().take(2).enumerate() {
+            let mut stream = stream.unwrap();
+            let mut seen = [0_u8; 4096];
+            let count = stream.read(&mut seen).unwrap();
+            let head = String::from_utf8_lossy(&seen[..count]).into_owned();
+            let line = head.lines().find(|line| line.starts_with("authorization: ")).unwrap();
+            let end = if number == 0 { line.len() } else { line.len() - 1 };
+            let echo = &line["authorization: Basic ".len()..end];
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nX-Debug: got={echo};\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+        }
+    });
+    let home = Home::new(CONFIG);
+    let proxy = home.serve(&url, &[]);
+    let answer = proxy.get("/api/query/x", "");
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (502, Some("UPSTREAM_BROKEN")));
+    assert!(answer.json()["detail"].as_str().unwrap().contains("x-debug"));
+    assert!(!answer.head.contains("c2E6aHVudGVyMi1zZWNyZXQ"), "{}", answer.head);
+    let harmless = proxy.get("/api/query/x", "");
+    assert_eq!(harmless.status, 200, "{}", harmless.head);
 }
