@@ -1,4 +1,4 @@
-//! Floor 2, what is on disk: config, bridge and tokens, parsed and checked, read-only.
+//! Floor 2, what is on disk: config, bridge and tokens, parsed, checked and changed.
 //! The resolver and the commands call it. Invariant: no message holds file content.
 
 mod account_block;
@@ -6,7 +6,9 @@ pub mod bridge;
 pub mod callers;
 pub mod clients;
 pub mod config;
+pub mod config_edit;
 pub mod headers;
+mod layout;
 pub mod me_cache;
 pub mod me_json;
 pub mod pacer_ledger;
@@ -14,4 +16,5 @@ pub mod pacer_settings;
 pub mod policy_file;
 pub mod snapshot;
 pub mod tokens;
+mod toml_one;
 pub mod watched;

@@ -4,7 +4,7 @@
 
 use super::{
     account_block::{self, Problem},
-    headers,
+    headers, toml_one,
 };
 use crate::model::{
     account::{Account, Active, Credential, Target, TokenSource},
@@ -27,6 +27,8 @@ pub struct Config {
     active_account: Result<Option<String>, Refusal>,
     active_workspace: Result<Option<WorkspaceId>, Refusal>,
     custom_header: Result<Option<Header>, Refusal>,
+    /// Target and account of every target block, whatever else is in it.
+    references: Vec<(String, String)>,
 }
 
 impl Config {
@@ -40,6 +42,7 @@ impl Config {
             active_account: Ok(None),
             active_workspace: Ok(None),
             custom_header: Ok(None),
+            references: Vec::new(),
         }
     }
 
@@ -60,6 +63,11 @@ impl Config {
             let message = format!("`{}:{place}`: not valid TOML: {why}", path.display());
             Refusal::config(message).hint(&hint)
         })?;
+        if let Some((at, why)) = toml_one::newer(text, &document) {
+            let place = place(text.as_bytes(), at);
+            let message = format!("`{}:{place}`: not valid TOML 1.0: {why}", path.display());
+            return Err(Refusal::config(message).hint(hint));
+        }
         let file = File { text, path };
         let root = document.as_table();
         let block = root.get("active");
@@ -77,6 +85,7 @@ impl Config {
             active_workspace: block
                 .map_or(Ok(None), |item| file.block("[active]", item, None, active_workspace)),
             custom_header: file.custom_header(root),
+            references: references(root),
         })
     }
 
@@ -146,6 +155,15 @@ impl Config {
         names(&self.accounts)
     }
 
+    /// The names of the targets that refer to this account, broken ones included, in order.
+    #[must_use]
+    pub fn targets_of(&self, account: &str) -> Vec<String> {
+        let of = self.references.iter().filter(|(_, other)| other == account);
+        let mut names: Vec<_> = of.map(|(target, _)| target.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// The names of all target blocks, broken ones included, in order.
     #[must_use]
     pub fn target_names(&self) -> Vec<&str> {
@@ -208,6 +226,15 @@ fn active_keys(block: &Map<String, Value>) -> Result<(), Problem> {
         return Err(Problem::rule("project", rule));
     }
     account_block::known(block, &["account", "workspace"])
+}
+
+fn references(root: &toml_edit::Table) -> Vec<(String, String)> {
+    let targets = root.get("targets").and_then(Item::as_table_like);
+    let reference = |(name, item): (&str, &Item)| {
+        let account = item.as_table_like()?.get("account")?.as_str()?;
+        Some((name.to_owned(), account.to_owned()))
+    };
+    targets.into_iter().flat_map(TableLike::iter).filter_map(reference).collect()
 }
 
 /// What error messages need to know.

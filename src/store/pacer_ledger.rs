@@ -122,11 +122,6 @@ impl Ledger {
         self.sent.retain(|at| *at >= before);
     }
 
-    /// Forgets all but the newest entries.
-    pub fn keep_newest(&mut self, most: usize) {
-        self.sent.drain(..self.sent.len().saturating_sub(most));
-    }
-
     /// How many entries lie after `since`, those to come included.
     #[must_use]
     pub fn used(&self, since: f64) -> usize {

@@ -131,6 +131,13 @@ pub fn load_once(env: &Env) -> Arc<Snapshot> {
     SnapshotStore::new(Arc::new(env.clone())).current()
 }
 
+/// There is nowhere to keep a config.
+#[must_use]
+pub(super) fn no_place() -> Refusal {
+    Refusal::config("there is no place for the config: neither `HOME` nor `MP_CONFIG_PATH` is set")
+        .hint("set HOME, or MP_CONFIG_PATH")
+}
+
 fn nanos() -> i128 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)

@@ -5,7 +5,10 @@
 
 use super::private_file::{Missing, PrivateFileError, open_parent, read_open, step};
 use rustix::{
-    fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fsync, openat, renameat, unlinkat},
+    fs::{
+        AtFlags, FlockOperation, Mode, OFlags, flock, fstat, fsync, openat, renameat, statat,
+        unlinkat,
+    },
     io::Errno,
 };
 use std::{
@@ -27,6 +30,7 @@ pub struct LockedFile {
     path: PathBuf,
     name: OsString,
     directory: OwnedFd,
+    lock_name: OsString,
     _lock: OwnedFd,
 }
 
@@ -66,27 +70,22 @@ impl LockedFile {
         let name = path.file_name().ok_or_else(|| missing(path))?.to_owned();
         let directory = open_parent(path, home, Missing::Create)?.ok_or_else(|| missing(path))?;
         let lock_path = path.with_file_name(lock_name);
-        let lock = openat(
-            &directory,
-            lock_name,
-            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::RUSR | Mode::WUSR,
-        )
-        .map_err(|error| match error {
-            Errno::LOOP => PrivateFileError::Symlink { path: lock_path.clone() },
-            error => PrivateFileError::io(&lock_path, &error.into()),
-        })?;
         let deadline = Instant::now() + wait;
-        loop {
-            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(RETRY),
-                Err(Errno::WOULDBLOCK) => return Err(PrivateFileError::Busy { path: lock_path }),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(PrivateFileError::io(&lock_path, &error.into())),
+        let lock = loop {
+            let lock = open_lock(&directory, lock_name, &lock_path)?;
+            wait_for(&lock, deadline, &lock_path)?;
+            if is_in_place(&directory, lock_name, &lock) {
+                break lock;
             }
-        }
-        Ok(Self { path: path.into(), name, directory, _lock: lock })
+            // Somebody removed the lock that we waited for; the one in its place counts.
+        };
+        Ok(Self { path: path.into(), name, directory, lock_name: lock_name.into(), _lock: lock })
+    }
+
+    /// Lets go of the lock and removes its file, for files in folders of other people.
+    pub fn leave_no_lock(self) {
+        // Others that wait for it notice (see `acquire`). If it cannot go, it is only untidy.
+        let _ = self.unlink(&self.lock_name);
     }
 
     /// The file that is locked.
@@ -196,6 +195,33 @@ pub fn try_lock(path: &Path, home: Option<&Path>) -> Result<Option<OwnedFd>, Pri
     }
 }
 
+fn open_lock(directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<OwnedFd, PrivateFileError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map_err(|error| match error {
+        Errno::LOOP => PrivateFileError::Symlink { path: path.into() },
+        error => PrivateFileError::io(path, &error.into()),
+    })
+}
+
+fn wait_for(lock: &OwnedFd, deadline: Instant, path: &Path) -> Result<(), PrivateFileError> {
+    loop {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(RETRY),
+            Err(Errno::WOULDBLOCK) => return Err(PrivateFileError::Busy { path: path.into() }),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(PrivateFileError::io(path, &error.into())),
+        }
+    }
+}
+
+/// Whether the open lock is the one that others find by its name.
+fn is_in_place(directory: &OwnedFd, name: &OsStr, lock: &OwnedFd) -> bool {
+    let named = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    let (Ok(named), Ok(open)) = (named, fstat(lock)) else { return false };
+    (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)
+}
+
 fn suffixed(name: &OsStr, end: &str) -> OsString {
     let mut all = OsString::from(".");
     all.push(name);
@@ -240,6 +266,23 @@ mod tests {
         assert_eq!(second, PrivateFileError::Busy { path: dir.path().join(".f.lock") });
         drop(first);
         LockedFile::acquire(&path, None, WAIT).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_is_removed_while_others_wait_still_excludes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let first = LockedFile::acquire(&path, None, WAIT).unwrap();
+        let waiting = {
+            let path = path.clone();
+            std::thread::spawn(move || LockedFile::acquire(&path, None, Duration::from_secs(10)))
+        };
+        std::thread::sleep(WAIT);
+        first.leave_no_lock();
+        let second = waiting.join().unwrap().unwrap();
+        LockedFile::acquire(&path, None, WAIT).unwrap_err();
+        second.leave_no_lock();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

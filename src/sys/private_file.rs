@@ -4,7 +4,9 @@
 //! following links, and the open file itself is examined.
 
 use crate::model::refusal::Refusal;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, openat, statat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, openat, statat, unlinkat,
+};
 use rustix::{io::Errno, process::geteuid};
 use std::{
     ffi::OsStr,
@@ -152,6 +154,27 @@ fn open_checked(path: &Path, home: Option<&Path>) -> Result<Option<OwnedFd>, Pri
         (Some(parent), Some(name)) => step(&parent, name, file, path),
         _ => Ok(None),
     }
+}
+
+/// Removes a folder and the files in it; folders within are left alone, and are an error.
+///
+/// # Errors
+/// A link at the folder or at a directory above it and below `home`, or the system's own refusal.
+pub fn remove_folder(path: &Path, home: Option<&Path>) -> Result<(), PrivateFileError> {
+    let failed = |error: Errno| PrivateFileError::io(path, &error.into());
+    let (Some(parent), Some(name)) = (open_parent(path, home, Missing::Leave)?, path.file_name())
+    else {
+        return Ok(());
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Some(folder) = step(&parent, name, flags, path)? else { return Ok(()) };
+    for entry in Dir::read_from(&folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            unlinkat(&folder, entry.file_name(), AtFlags::empty()).map_err(failed)?;
+        }
+    }
+    unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(failed)
 }
 
 /// What to do about a directory that is not there.
