@@ -3,6 +3,7 @@
 pub mod credential;
 pub mod default_workspace;
 pub mod describe;
+pub mod first_run;
 pub mod me;
 pub mod oauth;
 pub mod once;

@@ -19,8 +19,9 @@
 //! | 1 | [`sys`] | the doors outside: environment, clock, private files |
 //! | 2 | [`store`] | one file format a file: config, bridge, tokens; and the snapshot of them |
 //! | 3 | [`auth`] | who a request is (resolve, switch) and what proves it (credential) |
-//! | 4 | [`proxy`] | the corridor |
-//! | 5 | [`cli`] | arguments, output, exit codes |
+//! | 4 | [`ops`] | what a person does: accounts, targets, session, bridge, login; an example is there |
+//! | 5 | [`proxy`] | the corridor |
+//! | 6 | [`cli`] | arguments, output, exit codes |
 //!
 //! `demo` (feature `demo`) is the stand-in Mixpanel behind `mp-proxy demo`.
 

@@ -1,4 +1,4 @@
-//! Floor 4, the corridor that every request walks: see [`handler`].
+//! Floor 5, the corridor that every request walks: see [`handler`].
 
 pub mod audit;
 pub mod body;

@@ -321,13 +321,16 @@ fn no_account(configured: &[&str]) -> Refusal {
         let names = configured.join("`, `");
         return Refusal::config(format!("several accounts are configured and none is active: `{names}`"))
             .reason(Code::AmbiguousAccount)
-            .hint("run: mp account use NAME, or send the header X-Mp-Account: NAME, or pass --account NAME");
+            .hint("run: mp-proxy account use NAME, or send the header X-Mp-Account: NAME, or pass --account NAME");
     }
-    Refusal::config("no account is configured").reason(Code::SessionUnresolved).hint(
-        "set MP_USERNAME, MP_SECRET, MP_PROJECT_ID and MP_REGION; or set MP_OAUTH_TOKEN, MP_PROJECT_ID and MP_REGION; \
-         or run: mp account add NAME, then mp account use NAME; or run: mp login; \
-         or pass --account NAME or --target NAME; or try: mp-proxy demo",
-    )
+    if let [name] = configured {
+        return Refusal::config(format!("account `{name}` is configured, but it is not active"))
+            .reason(Code::SessionUnresolved)
+            .hint(format!("run: mp-proxy account use {name}, or pass --account {name}"));
+    }
+    Refusal::config("no account is configured")
+        .reason(Code::SessionUnresolved)
+        .hint(super::first_run::hint())
 }
 
 fn no_project(account: &Account) -> Refusal {
@@ -335,7 +338,7 @@ fn no_project(account: &Account) -> Refusal {
     Refusal::config(format!("no project is configured for account `{name}`"))
         .reason(Code::SessionUnresolved)
         .hint(format!(
-            "set MP_PROJECT_ID; or run: mp account update {name} --project ID; \
+            "set MP_PROJECT_ID; or run: mp-proxy account update {name} --project ID; \
          or pass --project ID or --target NAME; or send the header X-Mp-Project: ID"
         ))
 }

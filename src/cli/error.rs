@@ -35,12 +35,16 @@ pub fn report(refusal: &Refusal, form: Form) -> ExitCode {
             eprintln!("{}", json!({"error": error}));
         }
     }
-    exit_code(refusal.code)
+    exit_code(refusal)
 }
 
-/// 1 configuration and general, 2 authentication, 3 invalid arguments, 5 rate limited.
-fn exit_code(code: Code) -> ExitCode {
-    ExitCode::from(match code {
+/// 1 configuration and general, 2 authentication, 3 invalid arguments, 4 no active account,
+/// 5 rate limited.
+fn exit_code(refusal: &Refusal) -> ExitCode {
+    if refusal.reason == Some(Code::NoActiveAccount) {
+        return ExitCode::from(4);
+    }
+    ExitCode::from(match refusal.code {
         Code::AuthFailed
         | Code::OauthTokenError
         | Code::OauthRefreshError

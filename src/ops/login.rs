@@ -5,6 +5,7 @@
 
 pub mod again;
 pub mod book;
+pub mod found;
 mod fresh;
 pub mod kind;
 pub mod naming;

@@ -8,30 +8,31 @@ pub mod counted;
 pub mod keep;
 pub mod lane;
 pub mod learn;
-pub mod options;
-pub mod permit;
 pub mod schedule;
 pub mod slots;
-pub mod step;
 pub mod thread;
-
-pub use self::{
-    options::{Mode, Options},
-    permit::Permit,
-    step::{HEADER, outcome, pass},
-};
 
 use self::{
     counted::Family,
     lane::{Lane, Op},
-    permit::Stage,
+    schedule::Budget,
+    slots::Slot,
     thread::{Command, Waiter},
 };
+use super::{
+    body::{RequestBody, ResponseBody},
+    destination::Destination,
+    route::Route,
+};
 use crate::{
-    model::refusal::{Code, Refusal},
+    model::{
+        refusal::{Code, Refusal},
+        session::Session,
+    },
     store::pacer_ledger::{Place, Who},
     sys::{clock, env::Env},
 };
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -42,6 +43,71 @@ use tokio::sync::oneshot;
 
 /// Projects that are kept account of; callers that make up more go uncounted.
 const MOST_LANES: usize = 4096;
+
+/// What is done about quotas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Nothing.
+    Off,
+    /// Requests are counted and answers say what is left; nothing is delayed.
+    #[default]
+    Observe,
+    /// Requests wait for a slot.
+    Queue,
+}
+
+/// How requests are paced.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What is done.
+    pub mode: Mode,
+    /// How long a request may wait for a slot.
+    pub max_wait: Duration,
+    /// Query requests in a window, for projects without a number of their own.
+    pub query_limit: Option<u32>,
+    /// Query requests in a window, by project.
+    pub query_limits: HashMap<String, u32>,
+    /// The window in seconds; an hour at Mixpanel.
+    pub window: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Off,
+            max_wait: Duration::from_secs(30),
+            query_limit: None,
+            query_limits: HashMap::new(),
+            window: 3600.0,
+        }
+    }
+}
+
+impl Options {
+    /// The budget of a project.
+    #[must_use]
+    pub fn budget(&self, family: Family, project: &str) -> Budget {
+        let window = self.window;
+        match family {
+            Family::Query => Budget {
+                family: family.as_str(),
+                limit: 60,
+                configured: self.query_limits.get(project).copied().or(self.query_limit),
+                window,
+                per_second: None,
+                at_once: Some(5),
+            },
+            Family::Export => Budget {
+                family: family.as_str(),
+                limit: 60,
+                configured: None,
+                window,
+                per_second: Some(3),
+                at_once: None,
+            },
+        }
+    }
+}
 
 /// A request that counts.
 #[derive(Debug, Clone, Copy)]
@@ -175,6 +241,135 @@ impl Drop for Pacer {
         let _ = self.commands.send(Command::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
+        }
+    }
+}
+
+/// Lets a request through, counted if Mixpanel counts it.
+///
+/// # Errors
+/// As [`Pacer::admit`].
+pub async fn pass(
+    pacer: &Pacer,
+    route: &Route,
+    uri: &Uri,
+    body: &RequestBody,
+    destination: &Destination,
+    session: &Session,
+    caller: &str,
+) -> Result<Option<Permit>, Refusal> {
+    if !pacer.is_on() {
+        return Ok(None);
+    }
+    let Some(family) = counted::family(route, uri, body.whole()) else { return Ok(None) };
+    let request = Counted {
+        family,
+        host: destination.host_header.to_str().unwrap_or(destination.host),
+        project: counted::project(uri, session.project.as_str()),
+        caller,
+        account: session.account.name.as_str(),
+    };
+    pacer.admit(request).await
+}
+
+/// Takes in the outcome of a request, and tells the caller what is left.
+///
+/// # Errors
+/// That of the outcome.
+pub fn outcome(
+    permit: Option<Permit>,
+    sent: Result<Response<ResponseBody>, Refusal>,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let Some(mut permit) = permit else { return sent };
+    match sent {
+        Err(refusal) => {
+            if matches!(refusal.code, Code::UpstreamUnreachable | Code::UpstreamTls) {
+                permit.not_sent();
+            }
+            Err(refusal)
+        }
+        Ok(mut response) => {
+            let quota = permit.answered(response.status(), response.headers());
+            response.headers_mut().insert(HEADER, quota);
+            Ok(match permit.slot() {
+                Some(slot) => response.map(|body| keep::until_the_end(body, slot)),
+                None => response,
+            })
+        }
+    }
+}
+
+/// Says what is left of a budget.
+pub const HEADER: HeaderName = HeaderName::from_static("x-mp-quota");
+
+/// Leave to send one request; what becomes of it is told to the ledger.
+#[derive(Debug)]
+pub struct Permit {
+    pub(super) lane: Arc<Lane>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) at: f64,
+    pub(super) waited: Duration,
+    pub(super) stage: Stage,
+    pub(super) slot: Option<Slot>,
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not sent: if it ends here, the slot is given back.
+    Reserved,
+    /// On its way: it counts, whatever becomes of it.
+    Sent,
+}
+
+impl Permit {
+    /// The request is about to go out.
+    pub const fn sent(&mut self) {
+        self.stage = Stage::Sent;
+    }
+
+    /// It did not arrive after all.
+    pub const fn not_sent(&mut self) {
+        self.stage = Stage::Reserved;
+    }
+
+    /// How long it waited for its slot.
+    #[must_use]
+    pub const fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Takes in what the answer says, and gives the value of `X-Mp-Quota`.
+    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) -> HeaderValue {
+        let now = now();
+        let lesson = learn::lesson(status, headers, now);
+        // Mixpanel does not count what it refuses for these reasons.
+        let uncounted = matches!(status.as_u16(), 401 | 402 | 429);
+        if uncounted {
+            self.note(Op::Remove(self.at));
+        }
+        for op in self.lane.lessons(&lesson, status, now) {
+            self.note(op);
+        }
+        self.lane.header(now, self.waited)
+    }
+
+    /// The place among the requests in flight, to be kept until the answer has ended.
+    pub const fn slot(&mut self) -> Option<Slot> {
+        self.slot.take()
+    }
+
+    fn note(&self, op: Op) {
+        if self.lane.note(op, now()) {
+            let _ = self.commands.send(Command::Dirty(Arc::clone(&self.lane)));
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.stage == Stage::Reserved {
+            self.note(Op::Remove(self.at));
         }
     }
 }

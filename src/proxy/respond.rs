@@ -112,7 +112,8 @@ fn status(refusal: &Refusal, named: Named) -> StatusCode {
         Code::AccountNotFound
         | Code::TargetNotFound
         | Code::ProjectNotFound
-        | Code::SessionUnresolved => match named {
+        | Code::SessionUnresolved
+        | Code::NoActiveAccount => match named {
             Named::ByRequest => StatusCode::BAD_REQUEST,
             Named::Base => StatusCode::SERVICE_UNAVAILABLE,
         },

@@ -5,18 +5,21 @@
 
 use crate::{
     model::{
-        account::{Account, Credential, TokenSource},
+        account::Account,
         id::{Name, ProjectId},
         refusal::{Code, Refusal},
         region::Region,
         tokens::Tokens,
     },
-    store::{config::Config, snapshot, tokens},
+    ops::accounts::require,
+    store::{
+        config::Config,
+        config_edit::{Draft, edit},
+        snapshot, tokens,
+    },
     sys::{env::Env, locked_file::LockedFile},
 };
-use secrecy::ExposeSecret as _;
-use std::{path::PathBuf, sync::Arc, time::Duration};
-use toml_edit::{DocumentMut, Item, Table, value};
+use std::{sync::Arc, time::Duration};
 
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
@@ -83,25 +86,16 @@ impl<'a> Book<'a> {
         if let (Some(file), Some(fresh)) = (&file, fresh) {
             tokens::write(file, fresh)?;
         }
-        let added = self.edit(|document| {
-            let accounts = table(document.as_table_mut(), "accounts")?;
-            accounts.set_implicit(true);
-            if accounts.contains_key(name.as_str()) {
+        let added = edit(self.env, |draft| {
+            if draft.has_account(name.as_str()) {
                 return Err(Refusal::new(
                     Code::AccountExists,
                     format!("account `{name}` exists already"),
                 )
                 .hint(format!("run: mp-proxy login --name {name}, to log in again")));
             }
-            let mut block = Table::new();
-            block["type"] = value(account.type_name());
-            block["region"] = value(account.region.as_str());
-            if let Some(project) = &account.default_project {
-                block["default_project"] = value(project.as_str());
-            }
-            fill(&mut block, &account.credential);
-            accounts[name.as_str()] = Item::Table(block);
-            activate(document, name)
+            draft.add_account(account)?;
+            activate(draft, name)
         });
         if let (Err(_), Some(file)) = (&added, &file) {
             // Tokens without an account would be used by nobody and found by anybody.
@@ -119,9 +113,10 @@ impl<'a> Book<'a> {
     /// # Errors
     /// `CONFIG_ERROR`.
     pub fn renew(&self, account: &Account) -> Result<(), Refusal> {
-        self.edit(|document| {
-            fill(block(document, &account.name)?, &account.credential);
-            activate(document, &account.name)
+        edit(self.env, |draft| {
+            let name = require(draft, account.name.as_str())?;
+            draft.set_credential(name.as_str(), &account.credential)?;
+            activate(draft, &name)
         })
     }
 
@@ -130,7 +125,7 @@ impl<'a> Book<'a> {
     /// # Errors
     /// `CONFIG_ERROR`.
     pub fn activate(&self, name: &Name) -> Result<(), Refusal> {
-        self.edit(|document| activate(document, name))
+        edit(self.env, |draft| activate(draft, &require(draft, name.as_str())?))
     }
 
     /// Fills in the account's project.
@@ -138,91 +133,11 @@ impl<'a> Book<'a> {
     /// # Errors
     /// `CONFIG_ERROR`.
     pub fn set_project(&self, name: &Name, project: &ProjectId) -> Result<(), Refusal> {
-        self.edit(|document| {
-            block(document, name)?["default_project"] = value(project.as_str());
-            Ok(())
-        })
-    }
-
-    fn path(&self) -> Result<PathBuf, Refusal> {
-        self.env.config_path().ok_or_else(|| {
-            Refusal::config(
-                "there is no place for the config: neither `HOME` nor `MP_CONFIG_PATH` is set",
-            )
-            .hint("set MP_CONFIG_PATH")
-        })
-    }
-
-    fn edit(
-        &self,
-        change: impl FnOnce(&mut DocumentMut) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        let path = self.path()?;
-        let file = LockedFile::acquire(&path, self.env.home(), LOCK_WAIT)
-            .map_err(|error| error.refusal())?;
-        let text = file.read().map_err(|error| error.refusal())?.unwrap_or_default();
-        let check = |text: &[u8]| {
-            let config = Config::parse(text, &path)?;
-            config.account_names().iter().try_for_each(|name| config.account(name).map(drop))
-        };
-        check(&text)?;
-        let malformed = || Refusal::config(format!("`{}` cannot be edited", path.display()));
-        let text = String::from_utf8(text).map_err(|_| malformed())?;
-        let mut document: DocumentMut = text.parse().map_err(|_| malformed())?;
-        // Comments without a table would all end up below the first one.
-        let comments = if document.is_empty() { text } else { String::new() };
-        if document.is_empty() {
-            document = DocumentMut::new();
-        }
-        change(&mut document)?;
-        let text = match comments.trim_end() {
-            "" => document.to_string(),
-            comments => format!("{comments}\n\n{document}"),
-        };
-        check(text.as_bytes())?;
-        file.write(text.as_bytes()).map_err(|error| error.refusal())
+        edit(self.env, |draft| draft.set_project(require(draft, name.as_str())?.as_str(), project))
     }
 }
 
-fn activate(document: &mut DocumentMut, name: &Name) -> Result<(), Refusal> {
-    let active = table(document.as_table_mut(), "active")?;
-    active["account"] = value(name.as_str());
-    active.remove("workspace");
-    Ok(())
-}
-
-/// The keys of the credential; those of the other source of a token go.
-fn fill(block: &mut Table, credential: &Credential) {
-    match credential {
-        Credential::OauthBrowser => {}
-        Credential::ServiceAccount { username, secret } => {
-            block["username"] = value(username.as_str());
-            block["secret"] = value(secret.expose_secret());
-        }
-        Credential::OauthToken(TokenSource::Inline(token)) => {
-            block.remove("token_env");
-            block["token"] = value(token.expose_secret());
-        }
-        Credential::OauthToken(TokenSource::Env(name)) => {
-            block.remove("token");
-            block["token_env"] = value(name.as_str());
-        }
-    }
-}
-
-fn block<'d>(document: &'d mut DocumentMut, name: &Name) -> Result<&'d mut Table, Refusal> {
-    let accounts = table(document.as_table_mut(), "accounts")?;
-    match accounts.get_mut(name.as_str()).and_then(Item::as_table_mut) {
-        Some(block) => Ok(block),
-        None => Err(Refusal::config(format!("account `{name}` has no block of its own"))
-            .hint(format!("write it as [accounts.{name}], or run: mp-proxy login"))),
-    }
-}
-
-fn table<'d>(parent: &'d mut Table, key: &str) -> Result<&'d mut Table, Refusal> {
-    let entry = parent.entry(key).or_insert_with(|| Item::Table(Table::new()));
-    entry.as_table_mut().ok_or_else(|| {
-        Refusal::config(format!("`{key}` of the config is not a table of its own"))
-            .hint(format!("write it as [{key}]"))
-    })
+fn activate(draft: &mut Draft, name: &Name) -> Result<(), Refusal> {
+    draft.set_active_account(name)?;
+    draft.set_active_workspace(None)
 }

@@ -13,9 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Entries that are kept at most, unless a limit is larger still.
-const KEPT: usize = 1000;
-
 /// Something that happened and has to reach the file.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
@@ -254,11 +251,6 @@ fn apply(budget: &Budget, op: &Op, ledger: &mut Ledger, who: &mut Vec<Who>, now:
         Op::Add(one) => {
             ledger.add(one.at);
             who.push(one.clone());
-            // A flood that nobody holds back must not fill memory and file: what lies further
-            // back than many budgets cannot matter to any slot.
-            let most = KEPT.max(ledger.limit as usize * 2);
-            ledger.keep_newest(most);
-            who.drain(..who.len().saturating_sub(most));
         }
         Op::Remove(at) => {
             ledger.remove(*at);
@@ -288,44 +280,4 @@ fn foreign(ledger: &Ledger, who: &[Who], window: f64, now: f64) -> u32 {
         })
         .max();
     u32::try_from(busiest.unwrap_or(0)).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        proxy::pace::{counted::Family, options::Options},
-        sys::env::Env,
-    };
-
-    #[test]
-    fn a_flood_is_remembered_in_part_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let env = Env::new([("HOME", dir.path().to_str().unwrap())], "/");
-        let place = Place::of(&env, "h", "1", "query").unwrap();
-        let lane = Lane::open("1", Options::default().budget(Family::Query, "1"), place, 1e9);
-        for number in 0..5000 {
-            let at = 1e9 + f64::from(number) / 1000.0;
-            lane.note(Op::Add(Who { at, caller: "c".into(), account: "a".into(), pid: 1 }), at);
-        }
-        let left = lane.left(1e9 + 5.0);
-        assert_eq!((left.remaining, left.used as usize), (0, KEPT));
-        assert!((left.next - 3609.94).abs() < 0.1, "the sixtieth from the end: {}", left.next);
-        lane.settle(1e9 + 5.0, |ledger, who| {
-            assert_eq!((ledger.sent.len(), who.len()), (KEPT, KEPT))
-        });
-        assert!(!lane.is_dirty() && lane.place.peek_who().len() == KEPT);
-    }
-
-    #[test]
-    fn room_is_left_for_what_others_have_in_flight() {
-        let who = |at| Who { at, caller: "c".into(), account: "a".into(), pid: 1 };
-        let mut ledger = Ledger::new(60);
-        for at in [900.0, 901.0, 950.0, 990.0, 991.0, 992.0] {
-            ledger.add(at);
-        }
-        assert_eq!(foreign(&ledger, &[], 3600.0, 1000.0), 4);
-        assert_eq!(foreign(&ledger, &[who(990.0), who(991.0)], 3600.0, 1000.0), 3);
-        assert_eq!(foreign(&ledger, &[], 3600.0, 1700.0), 0);
-    }
 }

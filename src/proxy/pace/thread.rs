@@ -4,10 +4,9 @@
 //! waits for it, and the lock is not held while waiting.
 
 use super::{
+    Permit, Stage,
     lane::{Lane, Op},
-    now,
-    permit::{Permit, Stage},
-    refused,
+    now, refused,
     slots::Slot,
 };
 use crate::{

@@ -1,0 +1,161 @@
+//! The namespace `accounts`: list, show, add, update, remove, activate, token, logout.
+//! Called by `cli/commands/account.rs` and by any Rust program; see [`super`] for an example.
+//! Invariants: every change is one write of the config; no secret is in a result but in that of
+//! [`token`].
+
+mod change;
+mod status;
+mod test_result;
+
+pub(super) use change::require;
+pub use change::{Change, Force, Purge, Removed, activate, add, remove, update};
+pub use status::Status;
+pub use test_result::{AccountTestResult, Identity};
+
+use crate::{
+    auth::{credential::Scheme, once},
+    model::{
+        account::{Account, Credential},
+        id::{Name, ProjectId},
+        refusal::{Code, Refusal},
+        session::{Session, Sources},
+    },
+    store::{config::Config, snapshot::load_once, tokens},
+    sys::{env::Env, private_file},
+};
+use secrecy::SecretString;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// One account as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountSummary {
+    /// Its name.
+    pub name: String,
+    /// `service_account`, `oauth_browser` or `oauth_token`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// `us`, `eu` or `in`.
+    pub region: &'static str,
+    /// What this machine knows of its credential.
+    pub status: Status,
+    /// Whether `[active]` names it.
+    pub is_active: bool,
+    /// The targets that refer to it, in order.
+    pub referenced_by_targets: Vec<String>,
+    /// The user, if `/me` said so lately.
+    pub user_email: Option<String>,
+    /// Its `default_project`.
+    pub project_id: Option<String>,
+    /// The name of that project, if `/me` said so lately.
+    pub project_name: Option<String>,
+}
+
+/// All accounts, by name.
+///
+/// # Errors
+/// `CONFIG_ERROR` if the file or any account block is broken.
+pub fn list(env: &Env) -> Result<Vec<AccountSummary>, Refusal> {
+    let config = config(env)?;
+    config.account_names().iter().map(|name| summary(env, &config, name)).collect()
+}
+
+/// One account; `None` means the active one.
+///
+/// # Errors
+/// `CONFIG_ERROR`, with the reason `ACCOUNT_NOT_FOUND` for one that is not configured.
+pub fn show(env: &Env, name: Option<&str>) -> Result<AccountSummary, Refusal> {
+    let config = config(env)?;
+    let name = named_or_active(&config, name)?;
+    summary(env, &config, &name)
+}
+
+/// The bearer of an OAuth account, refreshed if it has to be; none for a service account.
+/// `None` means the active account. Blocks the thread: call it outside of a runtime.
+///
+/// # Errors
+/// `CONFIG_ERROR` for an unknown account; `OAUTH_TOKEN_ERROR`, `OAUTH_REFRESH_ERROR` and
+/// `OAUTH_REFRESH_REVOKED` without a usable token.
+pub fn token(env: &Env, name: Option<&str>) -> Result<Option<SecretString>, Refusal> {
+    let config = config(env)?;
+    let account = config.account(&named_or_active(&config, name)?)?;
+    if matches!(account.credential, Credential::ServiceAccount { .. }) {
+        return Ok(None);
+    }
+    let value = once::authorize(&session_of(account)?, Scheme::Session, &Arc::new(env.clone()))?;
+    let text = String::from_utf8_lossy(value.value().as_bytes());
+    Ok(Some(SecretString::from(text.strip_prefix("Bearer ").unwrap_or(&text))))
+}
+
+/// A session that only says which account it is: what signs it depends on nothing else.
+fn session_of(account: Arc<Account>) -> Result<Session, Refusal> {
+    let project = ProjectId::parse("0").map_err(|rule| Refusal::config(rule.to_string()))?;
+    let source = "command".to_owned();
+    Ok(Session {
+        account,
+        project,
+        workspace: None,
+        headers: Arc::default(),
+        bridge: None,
+        sources: Sources { account: source.clone(), project: source, workspace: None },
+        warnings: Vec::new(),
+        overruled: Vec::new(),
+    })
+}
+
+/// Removes the tokens of an account from this machine; says whether there were any.
+///
+/// # Errors
+/// `CONFIG_ERROR` for an unknown account, or a file that cannot be removed.
+pub fn logout(env: &Env, name: &str) -> Result<bool, Refusal> {
+    let account = config(env)?.account(name)?;
+    remove_tokens(env, &account.name)
+}
+
+/// Removes `tokens.json`, under the lock that whoever refreshes it holds.
+fn remove_tokens(env: &Env, name: &Name) -> Result<bool, Refusal> {
+    let Some(path) = tokens::path(env, name) else { return Ok(false) };
+    if private_file::stamp(&path) == private_file::Stamp::Absent {
+        return Ok(false);
+    }
+    let file = tokens::lock(env, name, std::time::Duration::from_secs(10))?;
+    file.remove().map_err(|error| error.refusal())
+}
+
+fn config(env: &Env) -> Result<Config, Refusal> {
+    load_once(env).config.clone()
+}
+
+fn named_or_active(config: &Config, name: Option<&str>) -> Result<String, Refusal> {
+    match name {
+        Some(name) => Ok(name.to_owned()),
+        None => match config.active_account()? {
+            Some(name) => Ok(name.to_owned()),
+            None => Err(none_active()),
+        },
+    }
+}
+
+/// No account is named and none is active.
+pub(super) fn none_active() -> Refusal {
+    Refusal::config("no account is active")
+        .reason(Code::SessionUnresolved)
+        .hint("run: mp-proxy account use NAME")
+}
+
+fn summary(env: &Env, config: &Config, name: &str) -> Result<AccountSummary, Refusal> {
+    let account: Arc<Account> = config.account(name)?;
+    let known = status::known(env, &account);
+    Ok(AccountSummary {
+        name: account.name.to_string(),
+        kind: account.type_name(),
+        region: account.region.as_str(),
+        status: known.status,
+        // A broken `[active]` is no reason to hide the accounts (quirk C7).
+        is_active: config.active_account().is_ok_and(|active| active == Some(name)),
+        referenced_by_targets: config.targets_of(name),
+        user_email: known.user_email,
+        project_id: account.default_project.as_ref().map(ToString::to_string),
+        project_name: known.project_name,
+    })
+}

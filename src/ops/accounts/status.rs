@@ -1,0 +1,54 @@
+//! What this machine knows of an account without asking anybody. Called by the summaries.
+//! Invariant: nothing is written and nothing is sent.
+
+use crate::{
+    model::account::{Account, Credential, TokenSource},
+    store::tokens,
+    sys::{clock, env::Env},
+};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+
+/// What is known of a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// `/me` accepted it within the last day.
+    Ok,
+    /// A browser login is missing or has run out.
+    NeedsLogin,
+    /// The static token is empty, or its variable is not set.
+    NeedsToken,
+    /// It is there, and nobody has tried it lately.
+    Untested,
+}
+
+/// The status, and what `/me` said if it is remembered.
+pub(super) struct Known {
+    pub(super) status: Status,
+    pub(super) user_email: Option<String>,
+    pub(super) project_name: Option<String>,
+}
+
+pub(super) fn known(env: &Env, account: &Account) -> Known {
+    Known { status: missing(env, account), user_email: None, project_name: None }
+}
+
+fn missing(env: &Env, account: &Account) -> Status {
+    let usable = match &account.credential {
+        Credential::ServiceAccount { .. } => return Status::Untested,
+        Credential::OauthToken(TokenSource::Inline(token)) => !token.expose_secret().is_empty(),
+        Credential::OauthToken(TokenSource::Env(name)) => env.get(name).is_some(),
+        Credential::OauthBrowser => {
+            let lasts = |tokens: &crate::model::tokens::Tokens| {
+                tokens.refresh_token.is_some() || !tokens.is_expired(clock::now_micros())
+            };
+            let tokens = tokens::load(env, &account.name);
+            return match tokens {
+                Ok(Some(tokens)) if lasts(&tokens) => Status::Untested,
+                _ => Status::NeedsLogin,
+            };
+        }
+    };
+    if usable { Status::Untested } else { Status::NeedsToken }
+}

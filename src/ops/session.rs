@@ -1,0 +1,98 @@
+//! The namespace `session`: the persisted session, shown and changed axis by axis.
+//! Called by `cli/commands/{session,project,workspace}.rs` and by any Rust program.
+//! Invariant: every change is one write of the config. Whom a request would be sent as is
+//! another question: [`crate::auth::resolve`] answers it.
+
+use super::{
+    accounts::{AccountSummary, require, show as show_account},
+    targets,
+};
+use crate::{
+    auth::resolve::{Selection, target_is_exclusive},
+    model::{
+        account::Active,
+        id::WorkspaceId,
+        refusal::{Code, Refusal},
+    },
+    store::{config_edit::edit, snapshot::load_once},
+    sys::env::Env,
+};
+use serde::Serialize;
+
+/// The `[active]` block. The project is the account's `default_project`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ActiveSession {
+    /// The active account.
+    pub account: Option<String>,
+    /// The active workspace.
+    pub workspace: Option<u64>,
+}
+
+impl From<Active> for ActiveSession {
+    fn from(active: Active) -> Self {
+        Self {
+            account: active.account.map(|name| name.to_string()),
+            workspace: active.workspace.map(WorkspaceId::get),
+        }
+    }
+}
+
+/// The persisted session.
+///
+/// # Errors
+/// `CONFIG_ERROR` if the file or `[active]` is broken.
+pub fn show(env: &Env) -> Result<ActiveSession, Refusal> {
+    let snapshot = load_once(env);
+    snapshot.config.as_ref().map_err(Clone::clone)?.active().map(ActiveSession::from)
+}
+
+/// Changes the axes that are named and leaves the others. Account and workspace go to `[active]`,
+/// the project to the named or active account's `default_project`; a target sets all three. A new
+/// account keeps the workspace (quirk M15).
+///
+/// # Errors
+/// `WS1_TARGET_MUTUALLY_EXCLUSIVE` for a target with an axis; `CONFIG_ERROR` for an account or
+/// target that is not configured, or a project without an account to give it to.
+pub fn update(env: &Env, change: &Selection) -> Result<ActiveSession, Refusal> {
+    if let Some(target) = &change.target {
+        if change.account.is_some() || change.project.is_some() || change.workspace.is_some() {
+            return Err(target_is_exclusive());
+        }
+        targets::activate(env, target)?;
+        return show(env);
+    }
+    if change.account.is_none() && change.project.is_none() && change.workspace.is_none() {
+        return show(env);
+    }
+    edit(env, |draft| {
+        if let Some(name) = &change.account {
+            draft.set_active_account(&require(draft, name)?)?;
+        }
+        if change.workspace.is_some() {
+            draft.set_active_workspace(change.workspace)?;
+        }
+        if let Some(project) = &change.project {
+            let name = draft.active_account()?.ok_or_else(no_account_for_project)?;
+            require(draft, &name)?;
+            draft.set_project(&name, project)?;
+        }
+        draft.active().map(ActiveSession::from)
+    })
+}
+
+/// A project is to be set, and there is no account that it would belong to.
+#[must_use]
+pub fn no_account_for_project() -> Refusal {
+    Refusal::config("no account is active, and a project belongs to an account")
+        .reason(Code::NoActiveAccount)
+        .hint("run: mp-proxy account use NAME, or name it: mp-proxy session use --account NAME --project ID")
+}
+
+/// The active account, if it is there and whole.
+///
+/// # Errors
+/// `CONFIG_ERROR` if the file or `[active]` is broken.
+pub fn active_account(env: &Env) -> Result<Option<AccountSummary>, Refusal> {
+    // An account that is gone or broken has no project to show, as in the reference.
+    Ok(show(env)?.account.and_then(|name| show_account(env, Some(&name)).ok()))
+}
