@@ -1,8 +1,9 @@
-//! Floor 5, the command line: arguments in, exit code out.
+//! Floor 6, the command line: arguments in, exit code out.
 
 pub mod args;
 pub mod commands;
 pub mod error;
 mod local;
 pub mod output;
+pub mod secret;
 pub mod terminal;

@@ -3,6 +3,8 @@
 
 pub mod account;
 pub mod axes;
+pub mod axis;
+pub mod complete;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod governance;
@@ -15,9 +17,12 @@ pub mod pace;
 pub mod quota;
 pub mod serve;
 pub mod session;
+pub mod shell;
+pub mod target;
 
 pub use account::AccountCommand;
 pub use axes::Axes;
+pub use axis::{ProjectCommand, WorkspaceCommand};
 #[cfg(feature = "demo")]
 pub use demo::Demo;
 pub use governance::Governance;
@@ -28,6 +33,8 @@ pub use pace::Pace;
 pub use quota::Quota;
 pub use serve::Serve;
 pub use session::{SessionCommand, Show};
+pub use shell::{Completions, Man};
+pub use target::TargetCommand;
 
 use clap::{Parser, Subcommand};
 
@@ -71,6 +78,19 @@ pub enum Command {
     Session(SessionCommand),
     /// Show what is left of each project's quota, and who used it
     Quota(Quota),
+    /// Saved combinations of account, project and workspace
+    #[command(subcommand)]
+    Target(TargetCommand),
+    /// The active account's project
+    #[command(subcommand)]
+    Project(ProjectCommand),
+    /// The active workspace
+    #[command(subcommand)]
+    Workspace(WorkspaceCommand),
+    /// Print a script that completes commands, accounts and targets in a shell
+    Completions(Completions),
+    /// Write the manual pages
+    Man(Man),
     /// See it work: a stand-in Mixpanel, a throw-away home, no account and no network
     #[cfg(feature = "demo")]
     Demo(Demo),

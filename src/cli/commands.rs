@@ -1,5 +1,9 @@
 //! One file per noun of the command line, and the dispatch to them.
 
+pub mod account;
+pub mod account_add;
+pub mod axis;
+pub mod bridge;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod login;
@@ -9,7 +13,10 @@ pub mod run;
 pub mod serve;
 mod service;
 pub mod session;
+pub mod session_file;
+pub mod shell;
 pub mod tail;
+pub mod target;
 
 use super::{
     args::{AccountCommand, Cli, Command, SessionCommand},
@@ -28,11 +35,20 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
     hardening::forbid_dumps();
     match command {
         Command::Login(args) => login::login(*args, &env, notes),
-        Command::Account(AccountCommand::Login(args)) => login::account_login(&args, &env, notes),
+        Command::Account(command) => run_account(command, &env, notes),
+        Command::Target(command) => target::target(&command, &env, notes),
+        Command::Project(command) => axis::project(&command, &env, notes),
+        Command::Workspace(command) => axis::workspace(&command, &env, notes),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Serve(mut args) => {
             args.axes = args.axes.or(axes, &env);
             args.log.quiet |= quiet;
             serve::serve(*args, env)
+        }
+        Command::Session(SessionCommand::Use(args)) => session_file::activate(&args, &env, notes),
+        Command::Session(SessionCommand::Show(args)) if args.persisted || args.bridge => {
+            session_file::show(&args, &env, notes)
         }
         Command::Session(SessionCommand::Show(mut args)) => {
             args.axes = args.axes.or(axes, &env);
@@ -50,5 +66,21 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
         Command::Quota(args) => quota::quota(&args, &env, notes),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
+    }
+}
+
+fn run_account(command: AccountCommand, env: &Env, notes: Notes) -> ExitCode {
+    match command {
+        AccountCommand::List(args) => account::list(&args, env, notes),
+        AccountCommand::Add(args) => account_add::add(&args, env, notes),
+        AccountCommand::Update(args) => account::update(&args, env, notes),
+        AccountCommand::Remove(args) => account::remove(&args, env, notes),
+        AccountCommand::Use(args) => account::activate(&args, env, notes),
+        AccountCommand::Show(args) => account::show(&args, env, notes),
+        AccountCommand::Login(args) => login::account_login(&args, env, notes),
+        AccountCommand::Logout(args) => account::logout(&args, env, notes),
+        AccountCommand::Token(args) => account::token(&args, env, notes),
+        AccountCommand::ExportBridge(args) => bridge::export(&args, env, notes),
+        AccountCommand::RemoveBridge(args) => bridge::remove(&args, env, notes),
     }
 }

@@ -116,6 +116,16 @@ impl Answer {
         Ok(Self { body, notes: Vec::new() })
     }
 
+    /// One record: a table of one row for people.
+    ///
+    /// # Errors
+    /// `CONFIG_ERROR` if it cannot be written as JSON.
+    pub fn one_row(document: &impl Serialize, columns: &'static [Column]) -> Result<Self, Refusal> {
+        let row = json(document)?;
+        let text = table(std::slice::from_ref(&row), columns).trim_end().to_owned();
+        Ok(Self { body: Body::One { document: row, text }, notes: Vec::new() })
+    }
+
     /// Adds a line for people, beside the data.
     #[must_use]
     pub fn note(mut self, text: impl Into<String>) -> Self {

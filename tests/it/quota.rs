@@ -305,9 +305,8 @@ fn eight_processes_keep_to_one_budget() {
                 });
             }
         }
-        let margin: f64 = margin.parse().unwrap();
-        let end = f64::from(windows) * (f64::from(window) + margin) + 2.0;
-        while quotas.counts().accepted < wanted && began.elapsed().as_secs_f64() < end {
+        let limit = Duration::from_secs(u64::from(window) * u64::from(windows) * 2 + 20);
+        while quotas.counts().accepted < wanted && began.elapsed() < limit {
             thread::sleep(Duration::from_millis(10));
         }
         let outcome = (began.elapsed(), quotas.counts());
@@ -315,24 +314,22 @@ fn eight_processes_keep_to_one_budget() {
         outcome
     });
     drop(doubles);
-    // What a rolling window lets through in that time, the first burst included.
-    let allowed = limit * (took.as_secs() as usize / window as usize + 1);
-    let share = counts.accepted as f64 / allowed as f64;
+    let ideal = f64::from(window) * f64::from(windows);
     println!(
-        "{} requests in {:.2} s, {} of them through the proxies; the budget allows {allowed}: {:.1} %",
+        "{} requests in {:.2} s, {} of them through the proxies; the budget allows them in {ideal} s: {:.1} %",
         counts.accepted,
         took.as_secs_f64(),
         ours.load(Ordering::Relaxed),
-        100.0 * share
+        100.0 * ideal / took.as_secs_f64()
     );
     assert_eq!(
         counts,
         Counts { accepted: counts.accepted, full: 0, crowded: 0 },
         "the stand-in answered 429"
     );
-    assert!(counts.accepted > limit, "nothing came after the first window: {counts:?}");
+    assert!(counts.accepted >= wanted, "{counts:?}");
     assert!(ours.load(Ordering::Relaxed) > 0);
     if window >= 60 {
-        assert!(share >= 0.95, "less than the budget allows");
+        assert!(ideal / took.as_secs_f64() >= 0.95, "less than the budget allows");
     }
 }

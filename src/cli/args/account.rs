@@ -1,11 +1,173 @@
-//! Arguments of `mp-proxy account …`. Called by `commands`.
+//! Arguments of `mp-proxy account …`. Called by `commands/account.rs`.
+//! Secrets are no arguments: they come by stdin, by the name of a variable, or by a prompt.
 
-use super::login::AccountLogin;
-use clap::Subcommand;
+use super::{complete, login::AccountLogin};
+use crate::cli::output::OutputArgs;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 /// `mp-proxy account …`.
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
+    /// All accounts
+    List(List),
+    /// Add an account; the first one becomes active
+    Add(Box<Add>),
+    /// Change fields of an account; its type stays
+    Update(Update),
+    /// Remove an account
+    Remove(Remove),
+    /// Make an account the active one; the active workspace is cleared
+    Use(Named),
+    /// One account, the active one unless it is named
+    Show(Maybe),
     /// Log an oauth_browser account in with the browser
     Login(AccountLogin),
+    /// Remove the tokens of an account from this machine
+    Logout(Named),
+    /// Print the bearer of an OAuth account, refreshed if it has to be; N/A for a service account
+    Token(Maybe),
+    /// Write an account with its secrets to a file, for another machine
+    ExportBridge(ExportBridge),
+    /// Remove the bridge file
+    RemoveBridge(RemoveBridge),
+}
+
+/// Nothing but how the answer looks.
+#[derive(Debug, Args)]
+pub struct List {
+    /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// An account that has to be named.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// The account
+    #[arg(value_name = "NAME", add = complete::accounts())]
+    pub name: String,
+    /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// An account that may be named.
+#[derive(Debug, Args)]
+pub struct Maybe {
+    /// The account; the active one without it
+    #[arg(value_name = "NAME", add = complete::accounts())]
+    pub name: Option<String>,
+    /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `mp-proxy account add`.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Name: letters, digits, `_`, `-`; made of the organization's name without it
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// service_account, oauth_browser or oauth_token
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: String,
+    /// us, eu or in; found out without it, or us for oauth_browser
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Project; MP_PROJECT_ID without it
+    #[arg(long, value_name = "ID")]
+    pub project: Option<String>,
+    /// User name of a service_account
+    #[arg(long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Read the secret of a service_account from stdin; MP_SECRET or a prompt without it
+    #[arg(long)]
+    pub secret_stdin: bool,
+    /// Variable that holds the token of an oauth_token account; MP_OAUTH_TOKEN is stored without it
+    #[arg(long, value_name = "VARIABLE")]
+    pub token_env: Option<String>,
+    /// Read the token of an oauth_token account from stdin
+    #[arg(long)]
+    pub token_stdin: bool,
+    /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `mp-proxy account update`.
+#[derive(Debug, Args)]
+pub struct Update {
+    /// The account
+    #[arg(value_name = "NAME", add = complete::accounts())]
+    pub name: String,
+    /// New region: us, eu or in
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// New project
+    #[arg(long, value_name = "ID")]
+    pub project: Option<String>,
+    /// New user name (service_account)
+    #[arg(long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Read a new secret from stdin (service_account)
+    #[arg(long)]
+    pub secret_stdin: bool,
+    /// New variable that holds the token (oauth_token)
+    #[arg(long, value_name = "VARIABLE")]
+    pub token_env: Option<String>,
+    /// Read a new token from stdin (oauth_token)
+    #[arg(long)]
+    pub token_stdin: bool,
+    /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `mp-proxy account remove`.
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// The account
+    #[arg(value_name = "NAME", add = complete::accounts())]
+    pub name: String,
+    /// Even if targets refer to it; they are named
+    #[arg(long)]
+    pub force: bool,
+    /// Remove its tokens from this machine too
+    #[arg(long)]
+    pub purge: bool,
+    /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `mp-proxy account export-bridge`.
+#[derive(Debug, Args)]
+pub struct ExportBridge {
+    /// Account to export; the active one without it
+    #[arg(long, value_name = "NAME", add = complete::accounts())]
+    pub account: Option<String>,
+    /// File to write
+    #[arg(long, value_name = "PATH", default_value = "mixpanel_auth.json")]
+    pub to: PathBuf,
+    /// Project that the bridge pins
+    #[arg(long, value_name = "ID")]
+    pub project: Option<String>,
+    /// Workspace that the bridge pins
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    pub workspace: Option<String>,
+    /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `mp-proxy account remove-bridge`.
+#[derive(Debug, Args)]
+pub struct RemoveBridge {
+    /// The file; MP_AUTH_FILE or a default place without it
+    #[arg(long, value_name = "PATH")]
+    pub at: Option<PathBuf>,
+    /// How the answer looks.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }

@@ -2,6 +2,7 @@
 //! Called by `commands::run`, which joins both places with the environment.
 //! Invariant: a flag beats a variable, wherever the flag stands.
 
+use super::complete;
 use crate::{
     auth::resolve::Selection,
     model::{
@@ -16,7 +17,7 @@ use clap::Args;
 #[derive(Debug, Clone, Default, Args)]
 pub struct Axes {
     /// Use this account [env: MP_ACCOUNT]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", add = complete::accounts())]
     account: Option<String>,
     /// Use this project
     #[arg(short, long, value_name = "ID")]
@@ -25,7 +26,7 @@ pub struct Axes {
     #[arg(short, long, value_name = "ID", allow_hyphen_values = true)]
     workspace: Option<String>,
     /// Use this target; excludes the other three [env: MP_TARGET]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", add = complete::targets())]
     target: Option<String>,
 }
 
@@ -74,6 +75,31 @@ pub fn project(flag: &str, text: &str) -> Result<ProjectId, Refusal> {
 /// `INVALID_ARGUMENT` that names the flag and the rule.
 pub fn workspace(flag: &str, text: &str) -> Result<WorkspaceId, Refusal> {
     WorkspaceId::parse(text).map_err(|rule| invalid(flag, text, &rule))
+}
+
+/// A project id that goes into the config: what is wrong with it is an error of the config, as in
+/// the reference.
+///
+/// # Errors
+/// `CONFIG_ERROR` that names the rule.
+pub fn project_field(text: &str) -> Result<ProjectId, Refusal> {
+    ProjectId::parse(text).map_err(|rule| {
+        Refusal::config(format!("the project is {text:?}, it {rule}"))
+            .hint("name the project by its number")
+    })
+}
+
+/// A workspace id that goes into the config.
+///
+/// # Errors
+/// `CONFIG_ERROR` for a number that is not positive, `INVALID_ARGUMENT` for what is none.
+pub fn workspace_field(text: &str) -> Result<WorkspaceId, Refusal> {
+    WorkspaceId::parse(text).map_err(|rule| {
+        let number = text.parse::<i64>().is_ok();
+        let code = if number { Code::ConfigError } else { Code::InvalidArgument };
+        Refusal::new(code, format!("the workspace is {text:?}, it {rule}"))
+            .hint("name the workspace by its number")
+    })
 }
 
 fn invalid(flag: &str, text: &str, rule: &dyn std::fmt::Display) -> Refusal {

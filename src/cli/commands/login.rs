@@ -5,9 +5,10 @@ use crate::{
     cli::{
         args::login::{AccountLogin, Browser, Login},
         output::{Answer, Notes},
+        secret,
         terminal::{Browse, Terminal},
     },
-    model::refusal::{Code, Refusal},
+    model::refusal::Refusal,
     ops::login::{
         Doors, Request, again,
         kind::{NoBrowser, ServiceAccount, Told, detect},
@@ -16,14 +17,7 @@ use crate::{
     sys::{env::Env, http::HttpClient},
 };
 use secrecy::SecretString;
-use std::{
-    io::{self, Read as _},
-    process::ExitCode,
-    time::Duration,
-};
-
-/// The longest secret that is read.
-const LONGEST: u64 = 64 * 1024;
+use std::{process::ExitCode, time::Duration};
 
 /// Runs `mp-proxy login`.
 #[must_use]
@@ -48,7 +42,7 @@ fn guided(args: Login, env: &Env, notes: Notes) -> Result<Answer, Refusal> {
     // Flags that do not fit are refused before stdin is waited for.
     detect(&told, env)?;
     if args.secret_stdin {
-        told.secret = Some(secret_from_stdin()?);
+        told.secret = Some(secret::from_stdin("secret", "mp-proxy login -S --secret-stdin")?);
     }
     let request = Request { name: args.name, region: args.region, project: args.project, told };
     let terminal = Terminal::new(browse(&args.browser), notes);
@@ -79,8 +73,20 @@ fn run<T>(
     terminal: &Terminal,
     operation: impl AsyncFnOnce(Doors<'_>) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
+    run_async(env, terminal, Duration::from_secs(browser.timeout), operation)
+}
+
+/// For operations that never wait for a browser.
+pub(super) const NO_BROWSER_WAIT: Duration = Duration::ZERO;
+
+/// Runs an operation that talks to Mixpanel.
+pub(super) fn run_async<T>(
+    env: &Env,
+    terminal: &Terminal,
+    timeout: Duration,
+    operation: impl AsyncFnOnce(Doors<'_>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     let http = HttpClient::from_env(env)?;
-    let timeout = Duration::from_secs(browser.timeout);
     let doors = Doors { env, http: &http, person: terminal, timeout };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -91,30 +97,4 @@ fn run<T>(
 
 const fn browse(browser: &Browser) -> Browse {
     if browser.no_browser { Browse::Print } else { Browse::Open }
-}
-
-/// The secret, without the white space around it (quirk M10).
-fn secret_from_stdin() -> Result<SecretString, Refusal> {
-    let invalid = |text: String| {
-        Refusal::new(Code::InvalidArgument, text)
-            .hint("pipe the secret in: printf %s \"$SECRET\" | mp-proxy login -S --secret-stdin")
-    };
-    let mut bytes = Vec::new();
-    io::stdin()
-        .lock()
-        .take(LONGEST + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| invalid(format!("stdin cannot be read: {error}")))?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(invalid("the secret on stdin is longer than 64 KiB".into()));
-    }
-    let secret = SecretString::from(
-        std::str::from_utf8(&bytes)
-            .map_err(|_| invalid("the secret on stdin is not UTF-8".into()))?
-            .trim(),
-    );
-    if secrecy::ExposeSecret::expose_secret(&secret).is_empty() {
-        return Err(invalid("there is no secret on stdin".into()));
-    }
-    Ok(secret)
 }

@@ -5,6 +5,7 @@ use crate::{
     cli::{
         args::Show,
         error::{Form, report},
+        output::Notes,
     },
     model::{refusal::Refusal, session::Session},
     store::snapshot::SnapshotStore,
@@ -16,7 +17,7 @@ use std::{fmt::Write as _, process::ExitCode, sync::Arc};
 /// Runs the command.
 #[must_use]
 pub fn show(args: Show, env: Arc<Env>) -> ExitCode {
-    let form = if args.json { Form::Json } else { Form::Text };
+    let form = args.output.door(Notes::Show).form();
     let secrets = args.show_secrets;
     let session = args.axes.selection().and_then(|chosen| {
         let snapshot = SnapshotStore::new(Arc::clone(&env)).current();
@@ -32,7 +33,11 @@ pub fn show(args: Show, env: Arc<Env>) -> ExitCode {
     if let Ok(Some(value)) = &authorization {
         document["authorization"] = json!(String::from_utf8_lossy(value.value().as_bytes()));
     }
-    let text = if args.json { format!("{document:#}\n") } else { for_people(&session, &document) };
+    let text = if form == Form::Json {
+        format!("{document:#}\n")
+    } else {
+        for_people(&session, &document)
+    };
     if crate::cli::commands::print(&text).is_err() {
         return ExitCode::FAILURE;
     }

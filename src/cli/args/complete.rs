@@ -1,0 +1,31 @@
+//! Names that a shell completes: accounts and targets of the config. Called by the other files
+//! of `args`, and run only when a shell asks.
+//! Invariant: no error, no output, no network; a broken config completes nothing.
+
+use crate::{store::snapshot::load_once, sys::env::Env};
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+
+/// Completes the names of accounts.
+#[must_use]
+pub fn accounts() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let snapshot = load_once(&Env::process());
+        snapshot
+            .config
+            .as_ref()
+            .map_or_else(|_| Vec::new(), |config| names(&config.account_names()))
+    })
+}
+
+/// Completes the names of targets.
+#[must_use]
+pub fn targets() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let snapshot = load_once(&Env::process());
+        snapshot.config.as_ref().map_or_else(|_| Vec::new(), |config| names(&config.target_names()))
+    })
+}
+
+fn names(names: &[&str]) -> Vec<CompletionCandidate> {
+    names.iter().map(CompletionCandidate::new).collect()
+}

@@ -1,0 +1,56 @@
+//! How a secret comes in: stdin, or a prompt that does not echo. Called by the commands that
+//! take one. Invariant: never more than 64 KiB, never empty, never an argument.
+
+use crate::model::refusal::{Code, Refusal};
+use dialoguer::Password;
+use secrecy::{ExposeSecret as _, SecretString};
+use std::io::{self, IsTerminal as _, Read as _};
+
+/// The longest secret that is read.
+const LONGEST: u64 = 64 * 1024;
+
+/// Reads a secret from stdin, without the white space around it (quirk M10). `what` names it and
+/// `command` is the one to pipe it into.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for none, for more than 64 KiB, and for what is not UTF-8.
+pub fn from_stdin(what: &str, command: &str) -> Result<SecretString, Refusal> {
+    let invalid = |text: String| {
+        Refusal::new(Code::InvalidArgument, text)
+            .hint(format!("pipe the {what} in: printf %s \"$SECRET\" | {command}"))
+    };
+    let mut bytes = Vec::new();
+    io::stdin()
+        .lock()
+        .take(LONGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| invalid(format!("stdin cannot be read: {error}")))?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(invalid(format!("the {what} on stdin is longer than 64 KiB")));
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| invalid(format!("the {what} on stdin is not UTF-8")))?;
+    let secret = SecretString::from(text.trim());
+    if secret.expose_secret().is_empty() {
+        return Err(invalid(format!("there is no {what} on stdin")));
+    }
+    Ok(secret)
+}
+
+/// Asks for a secret at the terminal, without echo; `None` if there is no terminal.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` if nothing comes of it.
+pub fn from_terminal(what: &str) -> Result<Option<SecretString>, Refusal> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    let typed = Password::new().with_prompt(what).allow_empty_password(true).interact();
+    let secret =
+        typed.map_err(|_| Refusal::new(Code::InvalidArgument, format!("no {what} was entered")))?;
+    let secret = SecretString::from(secret.trim());
+    if secret.expose_secret().is_empty() {
+        return Err(Refusal::new(Code::InvalidArgument, format!("the {what} is empty")));
+    }
+    Ok(Some(secret))
+}
