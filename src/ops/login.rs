@@ -14,7 +14,7 @@ pub mod region;
 pub mod who;
 
 use crate::{
-    auth::{credential::Authorization, oauth::login::Person},
+    auth::{credential::Authorization, me, oauth::login::Person},
     model::{
         account::{Account, Credential, TokenSource},
         id::{Name, ProjectId},
@@ -31,7 +31,7 @@ use project::{Chosen, Picker, choose, cross_check, settle};
 use secrecy::SecretString;
 use serde::Serialize;
 use std::time::Duration;
-use who::ask;
+use who::unknown;
 
 /// The doors that a login uses.
 #[derive(Clone, Copy)]
@@ -157,9 +157,9 @@ async fn identify(
     again: &str,
 ) -> Result<Me, Refusal> {
     doors.person.progress("asking Mixpanel who this is");
-    ask(doors.http, region, authorization)
+    me::fetch(doors.http, region, authorization, &[], me::WITHIN)
         .await
-        .map_err(|error| error.refusal(Code::AuthFailed, Code::OauthNetworkUnreachable, again))
+        .map_err(|error| unknown(&error, Code::AuthFailed, Code::OauthNetworkUnreachable, again))
 }
 
 fn authorization(credential: &Credential, env: &Env) -> Result<Authorization, Refusal> {

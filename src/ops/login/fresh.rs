@@ -1,14 +1,11 @@
 //! A grant that `/me` accepted, and the browser that waits to hear of it. Called by `ops::login`.
 //! Invariant: the browser has its page before anybody is asked anything on the terminal.
 
-use super::{
-    Doors,
-    book::Book,
-    who::{Unknown, ask},
-};
+use super::{Doors, book::Book, who::unknown};
 use crate::{
     auth::{
         credential::Authorization,
+        me::{self, MeError},
         oauth::{
             login::{Attempt, Granted, login},
             page::Page,
@@ -70,13 +67,13 @@ pub(super) async fn browser(
     let granted = login(&attempt, doors.person).await?;
     doors.person.progress("asking Mixpanel who this is");
     let asked = match Authorization::bearer(&granted.tokens.access_token) {
-        Some(authorization) => ask(doors.http, region, &authorization).await,
-        None => Err(Unknown::NotMe),
+        Some(authorization) => me::fetch(doors.http, region, &authorization, &[], me::WITHIN).await,
+        None => Err(MeError::NotMe),
     };
     match asked {
         Ok(me) => Ok(Fresh { granted, me }),
-        Err(unknown) => {
-            let refusal = unknown.refusal(Code::OauthTokenError, Code::OauthTokenError, again);
+        Err(error) => {
+            let refusal = unknown(&error, Code::OauthTokenError, Code::OauthTokenError, again);
             granted.page.finish(Page::failed(&refusal)).await;
             Err(refusal)
         }
