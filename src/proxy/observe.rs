@@ -8,6 +8,8 @@ pub mod labels;
 pub mod line;
 pub mod live;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod process;
 pub mod record;
 pub mod request_id;
@@ -22,6 +24,8 @@ use super::{
     audit::Audit,
     pool::{Pool, PoolCounts},
 };
+#[cfg(feature = "otlp")]
+use crate::{model::refusal::Refusal, sys::env::Env};
 use crate::{store::snapshot::Snapshot, sys::clock};
 use labels::Labels;
 use line::{Colour, Level, Queries};
@@ -66,6 +70,9 @@ pub struct Observer {
     audit: Option<Arc<Audit>>,
     /// Finished requests, for whoever listens.
     pub live: Live,
+    /// Takes a span of each request, if a collector is named.
+    #[cfg(feature = "otlp")]
+    pub spans: Option<otlp::Spans>,
     /// When the proxy started.
     pub since: Instant,
     /// The newest generation of the files that was looked at.
@@ -128,10 +135,25 @@ impl Observer {
             log,
             audit,
             live: Live::default(),
+            #[cfg(feature = "otlp")]
+            spans: None,
             since: Instant::now(),
             generation: AtomicU64::new(0),
             broken: AtomicU64::new(0),
         })
+    }
+
+    /// Sends a span of each request to the collector that the environment names, if any.
+    ///
+    /// # Errors
+    /// What is named is no collector that can be used.
+    #[cfg(feature = "otlp")]
+    pub fn with_spans(mut self, env: &Env) -> Result<Self, Refusal> {
+        if let Some((spans, exporter)) = otlp::start(env)? {
+            tokio::spawn(exporter.run());
+            self.spans = Some(spans);
+        }
+        Ok(self)
     }
 
     /// A recorder for one thread, whose connections are `pool`.
@@ -225,6 +247,10 @@ impl Recorder {
         }
         if let Some(audit) = &observer.audit {
             audit.request(seen);
+        }
+        #[cfg(feature = "otlp")]
+        if let (Some(spans), true) = (&observer.spans, seen.answered_by != AnsweredBy::Endpoint) {
+            spans.add(seen);
         }
         // The page that listens asks us now and then; that is nothing to show on it.
         if seen.answered_by != AnsweredBy::Endpoint && observer.live.is_heard() {

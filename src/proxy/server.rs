@@ -165,6 +165,9 @@ impl Server {
                 audit.credential(what, account.as_str());
             }));
         }
+        let observer = Observer::new(options.log, audit).map_err(StartError::Thread)?;
+        #[cfg(feature = "otlp")]
+        let observer = observer.with_spans(&env).map_err(StartError::Governance)?;
         let proxy = Proxy {
             snapshots: SnapshotStore::new(env),
             base: options.base,
@@ -179,7 +182,7 @@ impl Server {
             tokens,
             workspaces: DefaultWorkspaces::default(),
             governance,
-            observer: Arc::new(Observer::new(options.log, audit).map_err(StartError::Thread)?),
+            observer: Arc::new(observer),
         };
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = options.threads.unwrap_or(cores);

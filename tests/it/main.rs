@@ -33,6 +33,8 @@ mod me;
 mod metrics;
 mod oauth_endpoint;
 mod oracle;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod policy;
 mod properties;
 mod proxy;
