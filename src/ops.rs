@@ -48,5 +48,6 @@ pub mod accounts;
 pub mod bridge;
 pub mod login;
 pub mod persisted;
+pub mod reach;
 pub mod session;
 pub mod targets;

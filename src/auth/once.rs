@@ -20,11 +20,22 @@ pub fn authorize(
     scheme: Scheme,
     env: &Arc<Env>,
 ) -> Result<Authorization, Refusal> {
+    with_tokens(env, async |tokens| credential::authorize(session, scheme, env, tokens).await)
+}
+
+/// Runs work that needs tokens to its end. Blocks the thread.
+///
+/// # Errors
+/// Those of the work; `INVALID_ARGUMENT` for an `MP_PROXY_UPSTREAM` that is none.
+pub fn with_tokens<T>(
+    env: &Arc<Env>,
+    work: impl AsyncFnOnce(&TokenResolvers) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     let http = HttpClient::from_env(env)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Refusal::config(format!("cannot start the runtime: {error}")))?;
     let resolvers = TokenResolvers::new(Arc::clone(env), http, runtime.handle().clone());
-    runtime.block_on(credential::authorize(session, scheme, env, &resolvers))
+    runtime.block_on(work(&resolvers))
 }

@@ -15,6 +15,7 @@ pub mod log;
 pub mod login;
 pub mod pace;
 pub mod quota;
+pub mod reach;
 pub mod serve;
 pub mod session;
 pub mod shell;

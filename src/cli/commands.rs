@@ -9,6 +9,7 @@ pub mod demo;
 pub mod login;
 pub mod look_after;
 pub mod quota;
+pub mod reach;
 pub mod run;
 pub mod serve;
 mod service;
@@ -19,7 +20,7 @@ pub mod tail;
 pub mod target;
 
 use super::{
-    args::{AccountCommand, Cli, Command, SessionCommand},
+    args::{AccountCommand, Axes, Cli, Command, SessionCommand},
     output::Notes,
 };
 use crate::sys::{env::Env, hardening};
@@ -35,10 +36,10 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
     hardening::forbid_dumps();
     match command {
         Command::Login(args) => login::login(*args, &env, notes),
-        Command::Account(command) => run_account(command, &env, notes),
+        Command::Account(command) => run_account(command, axes, &env, notes),
         Command::Target(command) => target::target(&command, &env, notes),
-        Command::Project(command) => axis::project(&command, &env, notes),
-        Command::Workspace(command) => axis::workspace(&command, &env, notes),
+        Command::Project(command) => axis::project(&command, axes, &env, notes),
+        Command::Workspace(command) => axis::workspace(&command, axes, &env, notes),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
         Command::Serve(mut args) => {
@@ -69,7 +70,7 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
     }
 }
 
-fn run_account(command: AccountCommand, env: &Env, notes: Notes) -> ExitCode {
+fn run_account(command: AccountCommand, axes: Axes, env: &Env, notes: Notes) -> ExitCode {
     match command {
         AccountCommand::List(args) => account::list(&args, env, notes),
         AccountCommand::Add(args) => account_add::add(&args, env, notes),
@@ -77,6 +78,7 @@ fn run_account(command: AccountCommand, env: &Env, notes: Notes) -> ExitCode {
         AccountCommand::Remove(args) => account::remove(&args, env, notes),
         AccountCommand::Use(args) => account::activate(&args, env, notes),
         AccountCommand::Show(args) => account::show(&args, env, notes),
+        AccountCommand::Test(args) => reach::test(&args, axes, env, notes),
         AccountCommand::Login(args) => login::account_login(&args, env, notes),
         AccountCommand::Logout(args) => account::logout(&args, env, notes),
         AccountCommand::Token(args) => account::token(&args, env, notes),

@@ -40,6 +40,7 @@ mod properties;
 mod proxy;
 mod quota;
 mod raw;
+mod reach;
 mod recorder;
 mod reference;
 mod run;

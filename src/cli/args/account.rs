@@ -1,7 +1,7 @@
 //! Arguments of `mp-proxy account …`. Called by `commands/account.rs`.
 //! Secrets are no arguments: they come by stdin, by the name of a variable, or by a prompt.
 
-use super::{complete, login::AccountLogin};
+use super::{complete, login::AccountLogin, reach::Test};
 use crate::cli::output::OutputArgs;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -21,6 +21,8 @@ pub enum AccountCommand {
     Use(Named),
     /// One account, the active one unless it is named
     Show(Maybe),
+    /// Ask `/me` whether the credential of an account is accepted
+    Test(Test),
     /// Log an oauth_browser account in with the browser
     Login(AccountLogin),
     /// Remove the tokens of an account from this machine

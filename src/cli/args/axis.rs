@@ -1,12 +1,17 @@
 //! Arguments of `mp-proxy project …` and `mp-proxy workspace …`. Called by `commands/axis.rs`.
 
-use super::account::List;
+use super::{
+    account::List,
+    reach::{ListProjects, ListWorkspaces},
+};
 use crate::cli::output::OutputArgs;
 use clap::{Args, Subcommand};
 
 /// `mp-proxy project …`.
 #[derive(Debug, Subcommand)]
 pub enum ProjectCommand {
+    /// The projects that the session's credential reaches
+    List(ListProjects),
     /// Set the active account's project
     Use(Id),
     /// The active account's project
@@ -16,6 +21,8 @@ pub enum ProjectCommand {
 /// `mp-proxy workspace …`.
 #[derive(Debug, Subcommand)]
 pub enum WorkspaceCommand {
+    /// The workspaces of a project
+    List(ListWorkspaces),
     /// Set the active workspace
     Use(Id),
     /// The active workspace

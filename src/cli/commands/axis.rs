@@ -1,9 +1,11 @@
 //! `mp-proxy project use|show` and `mp-proxy workspace use|show`: the persisted axes one by one.
+//! `list` asks `/me` and stands in `reach`.
 
+use super::reach;
 use crate::{
     auth::resolve::Selection,
     cli::{
-        args::{ProjectCommand, WorkspaceCommand, axes},
+        args::{Axes, ProjectCommand, WorkspaceCommand, axes},
         output::{Answer, Notes},
     },
     model::refusal::Refusal,
@@ -15,8 +17,9 @@ use std::process::ExitCode;
 
 /// Runs `project …`.
 #[must_use]
-pub fn project(command: &ProjectCommand, env: &Env, notes: Notes) -> ExitCode {
+pub fn project(command: &ProjectCommand, outer: Axes, env: &Env, notes: Notes) -> ExitCode {
     let (output, outcome) = match command {
+        ProjectCommand::List(args) => return reach::projects(args, outer, env, notes),
         ProjectCommand::Use(args) => (args.output, use_project(&args.id, env)),
         ProjectCommand::Show(args) => (args.output, show_project(env)),
     };
@@ -25,8 +28,9 @@ pub fn project(command: &ProjectCommand, env: &Env, notes: Notes) -> ExitCode {
 
 /// Runs `workspace …`.
 #[must_use]
-pub fn workspace(command: &WorkspaceCommand, env: &Env, notes: Notes) -> ExitCode {
+pub fn workspace(command: &WorkspaceCommand, outer: Axes, env: &Env, notes: Notes) -> ExitCode {
     let (output, outcome) = match command {
+        WorkspaceCommand::List(args) => return reach::workspaces(args, outer, env, notes),
         WorkspaceCommand::Use(args) => (args.output, use_workspace(&args.id, env)),
         WorkspaceCommand::Show(args) => (args.output, show_workspace(env)),
     };

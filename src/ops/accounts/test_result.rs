@@ -90,6 +90,15 @@ impl AccountTestResult {
         }
     }
 
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match &self.outcome {
+            Outcome::Failed { details: Some(details), .. } => details.get("hint")?.as_str(),
+            _ => None,
+        }
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
