@@ -318,6 +318,15 @@ impl Draft {
         let path = self.path.display();
         match error {
             LayoutError::NotATable(place) => {
+                // The reader knows the line.
+                let known = match place.split('.').next() {
+                    Some("accounts") => self.before.account("").err(),
+                    Some("targets") => self.before.target("").err(),
+                    _ => self.before.active().err(),
+                };
+                if let Some(known) = known.filter(|known| known.reason.is_none()) {
+                    return known;
+                }
                 Refusal::config(format!("`{path}` [{place}]: must be a table"))
             }
             LayoutError::NotToml => Refusal::config(format!("`{path}`: not valid TOML")),

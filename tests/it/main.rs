@@ -8,6 +8,8 @@
     reason = "a test binary exports nothing"
 )]
 
+mod accounts;
+mod accounts_reference;
 mod architecture;
 mod audit;
 mod browser;
