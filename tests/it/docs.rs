@@ -99,6 +99,9 @@ macro_rules! pages {
 }
 
 pages! {
+    accounts "docs/accounts.md" at least 8,
+    bridge "docs/bridge.md" at least 4,
+    readme "README.md" at least 3,
     recipes "docs/recipes.md" at least 8,
     sidecar "docs/sidecar.md" at least 1,
     switching "docs/switching.md" at least 4,

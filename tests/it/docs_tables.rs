@@ -177,3 +177,39 @@ fn the_example_config_is_read_by_us_and_by_the_reference() {
         assert!(shown, "`{key}` is not in the example");
     }
 }
+
+#[test]
+fn every_link_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let tops = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benches/README.md"];
+    let mut count = 0;
+    for page in pages.chain(tops.map(|name| root.join(name))) {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(target.exists(), "{}: `{link}`", page.display());
+            if !anchor.is_empty() {
+                let target = fs::read_to_string(&target).unwrap();
+                let heads = target.lines().filter(|line| line.starts_with('#'));
+                let found = heads.map(|line| {
+                    let words = line.trim_start_matches(['#', ' ']).to_lowercase();
+                    let kept = words.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+                    kept.collect::<String>().replace(' ', "-")
+                });
+                assert!(
+                    found.into_iter().any(|head| head == anchor),
+                    "{}: `{link}`",
+                    page.display()
+                );
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
