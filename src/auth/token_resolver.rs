@@ -8,6 +8,7 @@ mod login;
 mod pause;
 mod ready_token;
 mod refresh;
+mod repair;
 mod state;
 pub mod stats;
 
