@@ -67,11 +67,11 @@ fn one_line_for_each_request_and_no_secret_on_any() {
         ("path", json!("/api/query/insights")),
         ("status", json!(200)),
         ("answered_by", json!("mixpanel")),
-        ("waited_ms", json!(0)),
     ] {
         assert_eq!(first[key], value, "{key}: {first}");
     }
     assert!(first["bytes_down"].as_u64().unwrap() > 10 && first["ms"].is_u64(), "{first}");
+    assert!(first["waited_ms"].is_u64(), "{first}");
     assert!(first["time"].as_str().unwrap().ends_with('Z'), "{first}");
     assert_eq!(
         (&seen[1]["account"], &seen[1]["project"], &seen[1]["workspace"]),
