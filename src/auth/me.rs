@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{
-        account::Credential,
+        account::{Account, Credential, TokenSource},
         id::Name,
         me::Me,
         origin::{Family, Origin},
@@ -20,11 +20,13 @@ use crate::{
     store::{
         me_cache::MeCache,
         me_json::{self, NotJson, Parsed},
+        tokens,
     },
     sys::{env::Env, http::HttpClient, http_error::HttpError},
 };
 use bytes::{Buf as _, Bytes};
 use http::{Request, StatusCode, header};
+use secrecy::SecretString;
 use std::{io, time::Duration};
 use tokio::sync::mpsc;
 
@@ -134,6 +136,22 @@ pub async fn me(
         me
     });
     kept.await.map_err(|_| Refusal::new(Code::UpstreamBroken, "asking `/me` was stopped"))
+}
+
+/// What `/me` said of an account's credential within the last day; asks nobody.
+#[must_use]
+pub fn remembered(account: &Account, env: &Env) -> Option<Me> {
+    let login = match &account.credential {
+        Credential::ServiceAccount { username, secret } => {
+            Authorization::basic(username, secret)?.login()
+        }
+        Credential::OauthToken(TokenSource::Inline(token)) => Authorization::bearer(token)?.login(),
+        Credential::OauthToken(TokenSource::Env(variable)) => {
+            Authorization::bearer(&SecretString::from(env.get(variable)?))?.login()
+        }
+        Credential::OauthBrowser => tokens::load(env, &account.name).ok()??.login(),
+    };
+    MeCache::new(env, &account.name, account.region, &login).get()
 }
 
 /// Asks the server with a credential that need not belong to an account yet.

@@ -2,8 +2,10 @@
 //! them if it is remembered. Called by `session show --persisted`.
 //! Invariant: nothing is fetched; the JSON is the one of `mp session`.
 
-use super::{accounts::AccountSummary, session};
-use crate::{model::refusal::Refusal, sys::env::Env};
+use super::session;
+use crate::{
+    auth::me::remembered, model::refusal::Refusal, store::snapshot::load_once, sys::env::Env,
+};
 use serde::Serialize;
 use std::fmt;
 
@@ -69,8 +71,20 @@ impl Persisted {
     pub fn read(env: &Env) -> Result<Self, Refusal> {
         let active = session::show(env)?;
         let account = session::active_account(env)?;
-        let known = |account: &AccountSummary| account.user_email.clone();
-        let email = account.as_ref().and_then(known);
+        let configured = account
+            .as_ref()
+            .and_then(|account| load_once(env).config.as_ref().ok()?.account(&account.name).ok());
+        let me = configured.as_deref().and_then(|account| remembered(account, env));
+        let known = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
+        let organization = me.as_ref().zip(configured.as_ref()).and_then(|(me, account)| {
+            let id = me.project(account.default_project.as_ref()?)?.organization_id?;
+            let found = me.organizations.iter().find(|one| one.id == id);
+            Some(found.map_or_else(|| id.to_string(), |one| one.name.clone()))
+        });
+        let workspace = me
+            .as_ref()
+            .zip(active.workspace)
+            .and_then(|(me, id)| known(&me.workspaces.iter().find(|one| one.id.get() == id)?.name));
         Ok(Self {
             account: active.account.map(|name| PersistedAccount {
                 name,
@@ -81,12 +95,12 @@ impl Persisted {
                 Some(PersistedProject {
                     id: account.project_id.clone()?,
                     name: account.project_name.clone(),
-                    organization: None,
+                    organization,
                 })
             }),
-            workspace: active.workspace.map(|id| PersistedWorkspace { id, name: None }),
-            me_cached: email.is_some(),
-            user: email.map(|email| PersistedUser { email }),
+            workspace: active.workspace.map(|id| PersistedWorkspace { id, name: workspace }),
+            me_cached: me.is_some(),
+            user: me.and_then(|me| me.user_email).map(|email| PersistedUser { email }),
         })
     }
 }

@@ -454,6 +454,26 @@ fn the_first_run_says_how_to_start() {
 }
 
 #[test]
+fn what_me_said_is_remembered_for_that_credential_only() {
+    let upstream = crate::support::Upstream::start();
+    let home = Home::new(crate::support::CONFIG).with("MP_PROXY_UPSTREAM", &upstream.url());
+    let status = || {
+        let shown: Value =
+            serde_json::from_str(&ok(&home, &["account", "show", "team", "--json"])).unwrap();
+        (shown["status"].clone(), shown["user_email"].clone())
+    };
+    assert_eq!(status(), (json!("untested"), Value::Null));
+    ok(&home, &["account", "test", "team"]);
+    let (tested, email) = status();
+    assert!(tested == "ok" && email.is_string(), "{tested} {email}");
+    let persisted: Value =
+        serde_json::from_str(&ok(&home, &["session", "show", "--persisted", "--json"])).unwrap();
+    assert_eq!((&persisted["me_cached"], &persisted["user"]["email"]), (&json!(true), &email));
+    ok(&home, &["account", "update", "team", "--secret-stdin"]);
+    assert_eq!(status(), (json!("untested"), Value::Null), "another secret, another login");
+}
+
+#[test]
 fn shells_complete_the_names_of_the_config() {
     let home = Home::new(COMMENTED).with("MP_PROXY_COMPLETE", "bash").with("_CLAP_IFS", "\n");
     let complete = |words: &[&str]| {

@@ -2,6 +2,7 @@
 //! Invariant: nothing is written and nothing is sent.
 
 use crate::{
+    auth::me::remembered,
     model::account::{Account, Credential, TokenSource},
     store::tokens,
     sys::{clock, env::Env},
@@ -31,7 +32,20 @@ pub(super) struct Known {
 }
 
 pub(super) fn known(env: &Env, account: &Account) -> Known {
-    Known { status: missing(env, account), user_email: None, project_name: None }
+    let me = remembered(account, env);
+    let status = match missing(env, account) {
+        Status::Untested if me.is_some() => Status::Ok,
+        status => status,
+    };
+    let project = account.default_project.as_ref();
+    Known {
+        status,
+        project_name: me
+            .as_ref()
+            .and_then(|me| Some(me.project(project?)?.name.clone()))
+            .filter(|name| !name.is_empty()),
+        user_email: me.and_then(|me| me.user_email),
+    }
 }
 
 fn missing(env: &Env, account: &Account) -> Status {
