@@ -3,10 +3,14 @@
 //!
 //! # One request, one corridor
 //! ```text
-//! listener → guard → overrides → resolve → route → credential → rewrite → forward → Mixpanel
-//!            Admitted  Switch     Session  Route   Authorization Request   Response → stream back
-//!                                   ▲                 ▲
-//!                                Snapshot       token_resolver       any Err → respond (one match)
+//! listener → guard → caller → overrides → route → session → policy → path and query
+//!            Admitted Caller   Wanted      Route   Session  judged   the ids that are missing
+//!                                                    ▲
+//!                                                 Snapshot
+//!          → credential → pace → rewrite → forward → Mixpanel
+//!            Authorization Permit Request   Response → audit, metrics, log → stream back
+//!                 ▲
+//!          token_resolver               any Err → respond (one match)
 //! ```
 //! The whole walk stands in [`proxy::handler`], one line a step.
 //!
