@@ -88,7 +88,7 @@ pub struct LoggedIn {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for flags that do not fit, `PROJECT_NOT_FOUND`, `CONFIG_ERROR`,
-/// `ACCOUNT_EXISTS`, the region's errors, and all of [`login`] for a browser login.
+/// `ACCOUNT_EXISTS`, the region's errors, and all of `login` for a browser login.
 pub async fn unified(
     doors: Doors<'_>,
     request: &Request,

@@ -118,7 +118,7 @@ pub fn write(file: &LockedFile, tokens: &Tokens) -> Result<(), Refusal> {
     file.write(to_json(tokens).expose_secret().as_bytes()).map_err(|error| error.refusal())
 }
 
-/// Lock and [`write`] in one.
+/// Lock and [`write()`] in one.
 ///
 /// # Errors
 /// As the two.

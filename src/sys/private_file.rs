@@ -90,7 +90,7 @@ impl PrivateFileError {
 ///
 /// # Errors
 /// A link at the file or at a directory below `home`, anything but a regular file, a group or
-/// world permission bit (but see [`shared`]), more than 1 MiB, or the system's own refusal.
+/// world permission bit (root's files apart, see `shared`), more than 1 MiB, or the system's own refusal.
 pub fn read(path: &Path, home: Option<&Path>) -> Result<Option<Vec<u8>>, PrivateFileError> {
     open_checked(path, home)?.map(|fd| read_open(fd, path)).transpose()
 }

@@ -23,7 +23,7 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct Governance {
-    /// File with a [proxy] table of rules; ~/.mp/proxy.toml if that exists
+    /// File with a `[proxy]` table of rules; ~/.mp/proxy.toml if that exists
     #[arg(long, env = "MP_PROXY_POLICY_FILE", value_name = "PATH")]
     pub policy_file: Option<PathBuf>,
     /// Refuse every operation that is not known to only read

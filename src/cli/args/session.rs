@@ -20,7 +20,7 @@ pub struct Show {
     /// Which session.
     #[command(flatten)]
     pub axes: Axes,
-    /// What is persisted in [active] instead, as `mp session` shows it
+    /// What is persisted in `[active]` instead, as `mp session` shows it
     #[arg(long, conflicts_with_all = ["bridge", "show_secrets"])]
     pub persisted: bool,
     /// What the bridge file brings instead, without its secrets

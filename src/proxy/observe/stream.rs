@@ -1,6 +1,6 @@
 //! Live events as server-sent events (WHATWG HTML §9.2). Called by `inspector` for
 //! `/_mp/events`. Invariants: events go out in batches, so that ten thousand requests a second
-//! are ten messages; a listener that is gone is noticed within [`BEAT`]; the proxy's end ends
+//! are ten messages; a listener that is gone is noticed within `BEAT`; the proxy's end ends
 //! the stream, so that it does not hold up a shutdown.
 
 use super::live::{Heard, Listener};
