@@ -2,6 +2,7 @@
 //! Invariant: holds host names and the system's own words, no byte of request or answer.
 
 use crate::model::refusal::{Code, Refusal};
+use rustls::CertificateError;
 use std::{error::Error as StdError, io};
 
 /// What kept an HTTP answer from arriving.
@@ -11,7 +12,7 @@ pub enum HttpError {
     #[error("cannot connect to `{host}`: {cause}")]
     Unreachable { host: String, cause: String },
     #[error("the TLS handshake with `{host}` failed: {cause}")]
-    Tls { host: String, cause: String },
+    Tls { host: String, cause: String, doubt: Doubt },
     #[error("`{host}` did not answer in time")]
     Timeout { host: String },
     #[error("`{host}` broke off or answered with invalid HTTP")]
@@ -26,6 +27,17 @@ pub enum HttpError {
     Client,
 }
 
+/// What a TLS handshake failed over, as far as that changes what there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// The certificate is for another host.
+    Name,
+    /// The certificate is not valid at this time.
+    Time,
+    /// Who signed the certificate, or anything else.
+    Other,
+}
+
 impl HttpError {
     /// What to do about it.
     #[must_use]
@@ -34,7 +46,13 @@ impl HttpError {
             Self::Unreachable { .. } | Self::Timeout { .. } => {
                 "check the network (HTTPS_PROXY, MP_PROXY_UPSTREAM), then run the same command again"
             }
-            Self::Tls { .. } => {
+            Self::Tls { doubt: Doubt::Name, .. } => {
+                "another host answered: check MP_PROXY_UPSTREAM, DNS and HTTPS_PROXY, then run the same command again"
+            }
+            Self::Tls { doubt: Doubt::Time, .. } => {
+                "check the clock of this machine, then run the same command again"
+            }
+            Self::Tls { doubt: Doubt::Other, .. } => {
                 "if a company proxy re-signs TLS, point SSL_CERT_FILE at its CA certificate"
             }
             Self::Broken { .. } | Self::TooLarge { .. } => {
@@ -66,7 +84,7 @@ impl HttpError {
 
     pub(super) fn classify(host: String, error: &reqwest::Error) -> Self {
         if let Some(tls) = find::<rustls::Error>(error) {
-            return Self::Tls { host, cause: tls.to_string() };
+            return Self::Tls { host, cause: tls.to_string(), doubt: Doubt::of(tls) };
         }
         let io = find::<io::Error>(error);
         if error.is_timeout() || io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
@@ -78,6 +96,22 @@ impl HttpError {
             return Self::Unreachable { host, cause };
         }
         Self::Broken { host }
+    }
+}
+
+impl Doubt {
+    const fn of(error: &rustls::Error) -> Self {
+        let rustls::Error::InvalidCertificate(error) = error else { return Self::Other };
+        match error {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Self::Name
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => Self::Time,
+            _ => Self::Other,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    process::{Child, ChildStdin, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -58,8 +58,11 @@ impl Login {
     }
 
     pub fn start_at(home: &Home, upstream: &str, args: &[&str]) -> Self {
-        let mut child = home
-            .command(args)
+        Self::start_with(home.command(args), upstream)
+    }
+
+    pub fn start_with(mut command: Command, upstream: &str) -> Self {
+        let mut child = command
             .env("MP_PROXY_UPSTREAM", upstream)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

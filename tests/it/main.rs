@@ -29,6 +29,7 @@ mod limits;
 mod login;
 mod login_chromium;
 mod login_support;
+mod login_tls;
 mod login_unified;
 mod look_after;
 mod me;
