@@ -22,7 +22,11 @@ use crate::{
         me_json::{self, NotJson, Parsed},
         tokens,
     },
-    sys::{env::Env, http::HttpClient, http_error::HttpError},
+    sys::{
+        env::Env,
+        http::{Answer, HttpClient},
+        http_error::HttpError,
+    },
 };
 use bytes::{Buf as _, Bytes};
 use http::{Request, StatusCode, header};
@@ -165,13 +169,7 @@ pub async fn fetch(
     headers: &[CustomHeader],
     within: Duration,
 ) -> Result<Me, MeError> {
-    let mut request = Request::new(Vec::new());
-    *request.uri_mut() = http::Uri::from_static("/api/app/me");
-    for custom in headers {
-        request.headers_mut().insert(&custom.name, custom.value.clone());
-    }
-    request.headers_mut().insert(header::AUTHORIZATION, authorization.value().clone());
-    let mut answer = http.send(Origin::new(Family::App, region), request, within).await?;
+    let mut answer = ask(http, region, authorization, headers, within).await?;
     match answer.status() {
         StatusCode::OK => {}
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
@@ -198,6 +196,32 @@ pub async fn fetch(
         },
         Err(_) => Err(MeError::NotMe),
     }
+}
+
+/// Sends the question; the answer is there but for its body.
+///
+/// # Errors
+/// No answer.
+pub async fn ask(
+    http: &HttpClient,
+    region: Region,
+    authorization: &Authorization,
+    headers: &[CustomHeader],
+    within: Duration,
+) -> Result<Answer, HttpError> {
+    let mut request = Request::new(Vec::new());
+    *request.uri_mut() = http::Uri::from_static("/api/app/me");
+    for custom in headers {
+        request.headers_mut().insert(&custom.name, custom.value.clone());
+    }
+    request.headers_mut().insert(header::AUTHORIZATION, authorization.value().clone());
+    http.send(Origin::new(Family::App, region), request, within).await
+}
+
+/// Keeps an answer for the account whose login (see [`Authorization::login`]) it belongs to; that
+/// it cannot be kept is no failure.
+pub fn remember(account: &Account, login: &str, me: &Me, env: &Env) {
+    keep(&MeCache::new(env, &account.name, account.region, login), &account.name, me);
 }
 
 /// The cache entry of a session, bound to its credential (quirk T7).

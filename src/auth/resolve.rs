@@ -293,16 +293,26 @@ fn workspace_axis(
     Ok(inputs.config.active_workspace()?.map(|id| (id, ACTIVE.to_owned())))
 }
 
-/// Environment, then settings over it, then the bridge over both.
-fn custom_headers(inputs: Inputs<'_>) -> Result<CustomHeaders, Refusal> {
+/// The custom headers of this machine: those of the environment, and the settings' over them.
+/// A login sends them with its own questions, since every later request will.
+///
+/// # Errors
+/// `CONFIG_ERROR` for a header that may not be sent.
+pub fn own_headers(env: &Env, config: &Config) -> Result<CustomHeaders, Refusal> {
     let mut headers = CustomHeaders::new();
-    let name = inputs.env.get(env::MP_CUSTOM_HEADER_NAME);
-    if let (Some(name), Some(value)) = (name, inputs.env.get(env::MP_CUSTOM_HEADER_VALUE)) {
+    let name = env.get(env::MP_CUSTOM_HEADER_NAME);
+    if let (Some(name), Some(value)) = (name, env.get(env::MP_CUSTOM_HEADER_VALUE)) {
         put(&mut headers, custom_header(name, value, env::MP_CUSTOM_HEADER_NAME)?);
     }
-    if let Some(pair) = inputs.config.custom_header()? {
+    if let Some(pair) = config.custom_header()? {
         put(&mut headers, pair);
     }
+    Ok(headers)
+}
+
+/// The bridge's over both.
+fn custom_headers(inputs: Inputs<'_>) -> Result<CustomHeaders, Refusal> {
+    let mut headers = own_headers(inputs.env, inputs.config)?;
     for pair in inputs.bridge.iter().flat_map(|bridge| &bridge.headers) {
         put(&mut headers, pair.clone());
     }

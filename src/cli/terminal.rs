@@ -3,6 +3,7 @@
 //! Invariant: stdout is left alone; stdin is read only where a paste or a choice was asked for,
 //! and not a byte of it after that.
 
+mod browser;
 mod paste;
 mod ticker;
 
@@ -11,7 +12,9 @@ use crate::{
     auth::oauth::login::{Paste, Person},
     model::refusal::{Code, Refusal},
     ops::login::project::Choice,
+    sys::env::Env,
 };
+use browser::Launcher;
 use dialoguer::Select;
 use oauth2::url::Url;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
@@ -32,13 +35,14 @@ pub struct Terminal {
     browse: Browse,
     notes: Notes,
     ticker: Ticker,
+    launcher: Launcher,
 }
 
 impl Terminal {
     /// A terminal for one login.
     #[must_use]
-    pub fn new(browse: Browse, notes: Notes) -> Self {
-        Self { browse, notes, ticker: Ticker::start(notes) }
+    pub fn new(browse: Browse, notes: Notes, env: &Env) -> Self {
+        Self { browse, notes, ticker: Ticker::start(notes), launcher: Launcher::new(env) }
     }
 
     /// Lets the person choose; `None` if stdin is no terminal. Blocks.
@@ -107,7 +111,7 @@ impl Person for Terminal {
         if self.browse == Browse::Print {
             return Ok(Some(self.show(url)));
         }
-        match open::that_detached(url.as_str()) {
+        match self.launcher.open(url) {
             Ok(()) => {
                 self.ticker.rest();
                 say(&format!(

@@ -1,9 +1,9 @@
-//! Logging in: the guided [`unified`] login; [`again`] logs one account in that is there.
+//! Logging in: the guided [`unified`] login; [`account()`] logs one account in that is there.
 //! Called by the commands `login` and `account login`.
 //! Invariant: nothing is written before `/me` accepted the credential and the project was found
 //! to be in its region; a failure leaves everything as it was, but for a registered client.
 
-pub mod again;
+mod again;
 pub mod book;
 pub mod found;
 mod fresh;
@@ -22,14 +22,15 @@ use crate::{
         refusal::{Code, Refusal},
         region::Region,
     },
+    ops::accounts::{self, AccountSummary, Status},
     sys::{env::Env, http::HttpClient},
 };
+pub use again::{OAuthLoginResult, account};
 use book::Book;
 use fresh::browser;
 use kind::{Kind, Told, collect, detect};
 use project::{Chosen, Picker, choose, cross_check, settle};
 use secrecy::SecretString;
-use serde::Serialize;
 use std::time::Duration;
 use who::unknown;
 
@@ -65,24 +66,6 @@ pub struct Request {
     pub told: Told,
 }
 
-/// The outcome of a guided login.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LoggedIn {
-    /// The account, active from now on.
-    pub name: String,
-    /// Its type.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// Its region.
-    pub region: String,
-    /// The user's address, as `/me` says.
-    pub user_email: Option<String>,
-    /// Its project.
-    pub project_id: Option<String>,
-    /// The name of the project.
-    pub project_name: Option<String>,
-}
-
 /// The guided login: finds out type, region, project and name, adds the account (or renews the
 /// one of that name) and activates it.
 ///
@@ -93,7 +76,7 @@ pub async fn unified(
     doors: Doors<'_>,
     request: &Request,
     pick: Picker<'_>,
-) -> Result<LoggedIn, Refusal> {
+) -> Result<AccountSummary, Refusal> {
     let kind = detect(&request.told, doors.env)?;
     let book = Book::open(doors.env)?;
     let existing = match &request.name {
@@ -104,7 +87,7 @@ pub async fn unified(
         return again::renew(doors, &book, request, kind, &existing).await;
     }
     let again = format!("mp-proxy login{}", kind.flag());
-    let (account, me, tokens) = if kind == Kind::OauthBrowser {
+    let (account, me, login, tokens) = if kind == Kind::OauthBrowser {
         let region = request.region.unwrap_or(Region::Us);
         let fresh = browser(doors, &book, region, request.name.as_ref(), &again).await?;
         let chosen = choose(&fresh.me, request.project.as_ref(), doors.env, &|text| {
@@ -124,15 +107,15 @@ pub async fn unified(
             default_project: project,
             credential: Credential::OauthBrowser,
         };
-        (account, fresh.me, Some(fresh.tokens))
+        (account, fresh.me, fresh.tokens.login(), Some(fresh.tokens))
     } else {
         let credential = collect(kind, &request.told, doors.env, None)?;
         let authorization = authorization(&credential, doors.env)?;
         let region = match request.region {
             Some(region) => region,
-            None => region::probe(doors.http, &authorization, doors.person).await?,
+            None => region::probe(doors.http, &authorization, book.headers(), doors.person).await?,
         };
-        let me = identify(doors, region, &authorization, &again).await?;
+        let me = identify(doors, &book, region, &authorization, &again).await?;
         let chosen = choose(&me, request.project.as_ref(), doors.env, &|text| {
             doors.person.note(text);
         })?;
@@ -143,21 +126,23 @@ pub async fn unified(
             default_project: project,
             credential,
         };
-        (account, me, None)
+        (account, me, authorization.login(), None)
     };
     book.publish(&account, tokens.as_ref())?;
-    Ok(summary(&account, &me))
+    me::remember(&account, &login, &me, doors.env);
+    summary(&account, &me, doors.env)
 }
 
 /// Asks `/me` with a credential that was given.
 async fn identify(
     doors: Doors<'_>,
+    book: &Book<'_>,
     region: Region,
     authorization: &Authorization,
     again: &str,
 ) -> Result<Me, Refusal> {
     doors.person.progress("asking Mixpanel who this is");
-    me::fetch(doors.http, region, authorization, &[], me::WITHIN)
+    me::fetch(doors.http, region, authorization, book.headers(), me::WITHIN)
         .await
         .map_err(|error| unknown(&error, Code::AuthFailed, Code::OauthNetworkUnreachable, again))
 }
@@ -186,14 +171,14 @@ fn name(request: &Request, book: &Book<'_>, me: &Me) -> Result<Name, Refusal> {
     }
 }
 
-fn summary(account: &Account, me: &Me) -> LoggedIn {
+/// The account as lists show it, with what `/me` has just said.
+fn summary(account: &Account, me: &Me, env: &Env) -> Result<AccountSummary, Refusal> {
     let project = account.default_project.as_ref();
-    LoggedIn {
-        name: account.name.to_string(),
-        kind: account.type_name(),
-        region: account.region.to_string(),
+    Ok(AccountSummary {
+        status: Status::Ok,
         user_email: me.user_email.clone(),
         project_id: project.map(ToString::to_string),
         project_name: project.and_then(|id| me.project(id)).map(|project| project.name.clone()),
-    }
+        ..accounts::show(env, Some(account.name.as_str()))?
+    })
 }

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fmt,
     path::{Path, PathBuf},
 };
@@ -62,6 +63,14 @@ impl Env {
         let mut env = Self::new(vars, std::env::current_dir().unwrap_or_default());
         env.home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
         env
+    }
+
+    /// The names of this process's variables that begin with `MP_`: a program that we start has no
+    /// use for them, and some are secrets. Those that are not UTF-8 are among them.
+    #[must_use]
+    pub fn own_names() -> Vec<OsString> {
+        let names = std::env::vars_os().map(|(name, _)| name);
+        names.filter(|name| name.as_encoded_bytes().starts_with(b"MP_")).collect()
     }
 
     /// An environment of exactly these variables.

@@ -78,7 +78,8 @@ fn a_browser_login_finds_project_and_name_and_activates() {
     let done = browse(&home, &upstream, &["--project", "1001"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     let wanted = json!({
-        "name": "acme", "type": "oauth_browser", "region": "us",
+        "name": "acme", "type": "oauth_browser", "region": "us", "status": "ok",
+        "is_active": true, "referenced_by_targets": [],
         "user_email": "demo@example.com", "project_id": "1001", "project_name": "Shop",
     });
     assert_eq!(serde_json::from_str::<Value>(&done.stdout).unwrap(), wanted);
@@ -175,6 +176,78 @@ fn a_service_account_is_found_in_its_region() {
     }
     assert_eq!(config(&home), before);
     assert_eq!(home.run(&["login", "--region", "mars"]).status.code(), Some(3));
+}
+
+/// How often `/me` was asked, and the values that came with each question under a name.
+fn questions(upstream: &Upstream, name: &str) -> Vec<Option<String>> {
+    let all = upstream.received();
+    let asked = all.iter().filter(|received| received.target == "/api/app/me");
+    asked.map(|received| header(received, name).map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_login_asks_with_the_custom_header_and_remembers_the_answer() {
+    let _ports = Ports::mine();
+    let config =
+        "[settings]\ncustom_header = { name = \"X-Mixpanel-Cluster\", value = \"internal-1\" }\n";
+    let upstream = upstream();
+    let home = Home::new(config)
+        .with("MP_CUSTOM_HEADER_NAME", "X-Of-The-Environment")
+        .with("MP_CUSTOM_HEADER_VALUE", "yes");
+    // The question of a browser login; of another one, those that look for the region too.
+    let done = browse(&home, &upstream, &["--project", "1001", "--name", "me"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    answer(&run(&home, &upstream.url(), &SERVICE, &["--project", "1001", "--name", "sa"], ""));
+    answer(&run(&home, &upstream.url(), &SERVICE, &["--name", "sa"], ""));
+    for (name, value) in [("x-mixpanel-cluster", "internal-1"), ("x-of-the-environment", "yes")] {
+        let sent = questions(&upstream, name);
+        assert_eq!(sent, vec![Some(value.to_owned()); 4], "{name}");
+    }
+    // What it said is known from then on, to the reference too.
+    let asked = |home: &Home, args: &[&str]| {
+        let output = home
+            .command(args)
+            .env("MP_PROXY_UPSTREAM", upstream.url())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    for name in ["me", "sa"] {
+        assert!(home.run(&["account", "use", name]).status.success());
+        let projects = asked(&home, &["project", "list", "--json"]);
+        assert_eq!(projects[0]["name"], "Shop", "{projects}");
+        let shown = asked(&home, &["account", "show", name, "--json"]);
+        let known = (&shown["status"], &shown["user_email"], &shown["project_name"]);
+        assert_eq!(known, (&json!("ok"), &json!("demo@example.com"), &json!("Shop")));
+    }
+    assert_eq!(questions(&upstream, "authorization").len(), 4, "`/me` was asked once more");
+    let script = "from mixpanel_headless._internal.me import MeCache\n\
+                  print([MeCache(account_name=name).get().user_email for name in ('me', 'sa')])";
+    let read = Command::new(environment().join("bin/python"))
+        .args(["-c", script])
+        .env_clear()
+        .env("HOME", home.dir.path())
+        .output()
+        .unwrap();
+    let wanted = "['demo@example.com', 'demo@example.com']\n";
+    assert_eq!(String::from_utf8_lossy(&read.stdout), wanted, "{read:?}");
+    // Another person logs in to the same account: what was remembered of the first one goes.
+    let other = json!({"results": {"user_id": 7, "user_email": "other@example.com",
+        "projects": {"1001": {"name": "Shop", "organization_id": 1}}}});
+    oauth(&upstream).set(|switches| switches.me_body = Some(other));
+    let login = Login::start(&home, &upstream, &["account", "login", "me", "--no-browser"]);
+    get(&press(login.url(), "allow"));
+    assert_eq!(login.finish().code, Some(0));
+    let shown = asked(&home, &["account", "show", "me", "--json"]);
+    assert_eq!(shown["user_email"], "other@example.com");
+    // A header that may not be sent ends a login before anything is asked.
+    home.write(".mp/config.toml", &config.replace("X-Mixpanel-Cluster", "Host"));
+    let before = upstream.received().len();
+    let (exit, code, _) = refusal(&run(&home, &upstream.url(), &SERVICE, &[], ""));
+    assert_eq!((exit, code.as_str()), (Some(1), "CONFIG_ERROR"));
+    assert_eq!(upstream.received().len(), before);
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod inspector;
 mod leaks;
 mod limits;
 mod login;
+mod login_browser;
 mod login_chromium;
 mod login_support;
 mod login_tls;

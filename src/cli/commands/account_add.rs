@@ -170,7 +170,7 @@ fn find_out(
         ))
         .hint(format!("set {variable}, or pass NAME and --region")));
     }
-    let terminal = Terminal::new(Browse::Open, notes);
+    let terminal = Terminal::new(Browse::Open, notes, env);
     run_async(env, &terminal, super::login::NO_BROWSER_WAIT, async |doors| {
         let region = match region {
             Some(region) => region,

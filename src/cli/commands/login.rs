@@ -10,7 +10,7 @@ use crate::{
     },
     model::refusal::Refusal,
     ops::login::{
-        Doors, Request, again,
+        Doors, Request, account,
         kind::{NoBrowser, ServiceAccount, Told, detect},
         unified,
     },
@@ -45,7 +45,7 @@ fn guided(args: Login, env: &Env, notes: Notes) -> Result<Answer, Refusal> {
         told.secret = Some(secret::from_stdin("secret", "mp-proxy login -S --secret-stdin")?);
     }
     let request = Request { name: args.name, region: args.region, project: args.project, told };
-    let terminal = Terminal::new(browse(&args.browser), notes);
+    let terminal = Terminal::new(browse(&args.browser), notes, env);
     let done = run(env, &args.browser, &terminal, async |doors| {
         unified(doors, &request, &|choices| terminal.pick(choices)).await
     })?;
@@ -58,9 +58,8 @@ fn guided(args: Login, env: &Env, notes: Notes) -> Result<Answer, Refusal> {
 }
 
 fn explicit(args: &AccountLogin, env: &Env, notes: Notes) -> Result<Answer, Refusal> {
-    let terminal = Terminal::new(browse(&args.browser), notes);
-    let done =
-        run(env, &args.browser, &terminal, async |doors| again::account(doors, &args.name).await)?;
+    let terminal = Terminal::new(browse(&args.browser), notes, env);
+    let done = run(env, &args.browser, &terminal, async |doors| account(doors, &args.name).await)?;
     drop(terminal);
     let text = serde_json::to_string_pretty(&done)
         .map_err(|error| Refusal::config(format!("cannot write the answer as JSON: {error}")))?;

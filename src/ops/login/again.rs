@@ -3,7 +3,7 @@
 //! in where there is none.
 
 use super::{
-    Doors, LoggedIn, Request, authorization,
+    Doors, Request, authorization,
     book::Book,
     fresh::browser,
     identify,
@@ -12,39 +12,32 @@ use super::{
     summary,
 };
 use crate::{
+    auth::me,
     model::{
         account::{Account, Credential},
         id::Name,
         me::Me,
         refusal::Refusal,
     },
+    ops::accounts::{AccountSummary, Identity},
     store::{clients, tokens},
 };
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// The outcome of logging one account in, as the reference prints it.
+/// The outcome of logging one account in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OAuthLoginResult {
     /// The account.
     pub account_name: String,
-    /// Who it is.
-    pub user: Option<User>,
+    /// Who it is, if `/me` said so.
+    pub user: Option<Identity>,
     /// When the access token expires, ISO 8601.
     pub expires_at: Option<String>,
     /// Where the tokens are.
-    pub tokens_path: Option<PathBuf>,
+    pub tokens_path: PathBuf,
     /// Where the client of the region is.
-    pub client_path: Option<PathBuf>,
-}
-
-/// A user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct User {
-    /// The number.
-    pub id: i64,
-    /// The address.
-    pub email: String,
+    pub client_path: PathBuf,
 }
 
 /// Logs an `oauth_browser` account of the config in, again or for the first time.
@@ -64,12 +57,13 @@ pub async fn account(doors: Doors<'_>, name: &Name) -> Result<OAuthLoginResult, 
         .hint(format!("to renew its secret or token, run: mp-proxy account update {name}")));
     }
     let (_, me, expires_at) = refresh(doors, &book, &account).await?;
+    // Without a place for files the login would have failed before.
     Ok(OAuthLoginResult {
         account_name: name.to_string(),
-        user: me.user_id.zip(me.user_email).map(|(id, email)| User { id, email }),
+        user: me.user_id.zip(me.user_email).map(|(id, email)| Identity { id, email }),
         expires_at,
-        tokens_path: tokens::path(doors.env, name),
-        client_path: clients::path(doors.env, account.region),
+        tokens_path: tokens::path(doors.env, name).unwrap_or_default(),
+        client_path: clients::path(doors.env, account.region).unwrap_or_default(),
     })
 }
 
@@ -86,6 +80,7 @@ async fn refresh(
     let checked = cross_check(&fresh.me, project.as_ref(), account.region);
     let (shown, ()) = fresh.show(checked).await?;
     tokens::save(doors.env, name, &shown.tokens)?;
+    me::remember(account, &shown.tokens.login(), &shown.me, doors.env);
     if let (None, Some(project)) = (&account.default_project, &project) {
         book.set_project(name, project)?;
     }
@@ -100,7 +95,7 @@ pub(super) async fn renew(
     request: &Request,
     kind: Kind,
     existing: &Account,
-) -> Result<LoggedIn, Refusal> {
+) -> Result<AccountSummary, Refusal> {
     let name = &existing.name;
     let remove = format!("take another --name, or run first: mp-proxy account remove {name}");
     if existing.type_name() != kind.as_str() {
@@ -126,13 +121,14 @@ pub(super) async fn renew(
     if kind == Kind::OauthBrowser {
         let (account, me, _) = refresh(doors, book, existing).await?;
         book.activate(name)?;
-        return Ok(summary(&account, &me));
+        return summary(&account, &me, doors.env);
     }
     let credential = collect(kind, &request.told, doors.env, Some(&existing.credential))?;
     let authorization = authorization(&credential, doors.env)?;
     let command = format!("mp-proxy login --name {name}{}", kind.flag());
-    let me = identify(doors, existing.region, &authorization, &command).await?;
+    let me = identify(doors, book, existing.region, &authorization, &command).await?;
     let account = Account { credential, ..existing.clone() };
     book.renew(&account)?;
-    Ok(summary(&account, &me))
+    me::remember(&account, &authorization.login(), &me, doors.env);
+    summary(&account, &me, doors.env)
 }

@@ -4,11 +4,13 @@
 //! account or not at all.
 
 use crate::{
+    auth::resolve::own_headers,
     model::{
         account::Account,
         id::{Name, ProjectId},
         refusal::{Code, Refusal},
         region::Region,
+        session::{CustomHeader, CustomHeaders},
         tokens::Tokens,
     },
     ops::accounts::require,
@@ -28,16 +30,24 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 pub struct Book<'a> {
     env: &'a Env,
     config: Config,
+    headers: CustomHeaders,
 }
 
 impl<'a> Book<'a> {
     /// Reads the config.
     ///
     /// # Errors
-    /// `CONFIG_ERROR` if it is unsafe or malformed.
+    /// `CONFIG_ERROR` if it is unsafe or malformed, or its custom header may not be sent.
     pub fn open(env: &'a Env) -> Result<Self, Refusal> {
         let config = snapshot::load_once(env).config.clone()?;
-        Ok(Self { env, config })
+        let headers = own_headers(env, &config)?;
+        Ok(Self { env, config, headers })
+    }
+
+    /// What goes with every question to Mixpanel, as with every later request.
+    #[must_use]
+    pub fn headers(&self) -> &[CustomHeader] {
+        &self.headers
     }
 
     /// One account; `None` if there is no such one.

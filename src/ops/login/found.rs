@@ -7,10 +7,11 @@ use crate::model::{account::Credential, id::Name, refusal::Refusal, region::Regi
 /// The first region that accepts the credential.
 ///
 /// # Errors
-/// As [`regions::probe`]; `CONFIG_ERROR` for a credential that cannot be sent.
+/// As [`regions::probe`] and [`Book::open`]; `CONFIG_ERROR` for a credential that cannot be sent.
 pub async fn region(doors: Doors<'_>, credential: &Credential) -> Result<Region, Refusal> {
     let authorization = authorization(credential, doors.env)?;
-    regions::probe(doors.http, &authorization, doors.person).await
+    let book = Book::open(doors.env)?;
+    regions::probe(doors.http, &authorization, book.headers(), doors.person).await
 }
 
 /// A free name, made of the first organization's.
@@ -24,7 +25,7 @@ pub async fn name(
 ) -> Result<Name, Refusal> {
     let authorization = authorization(credential, doors.env)?;
     let book = Book::open(doors.env)?;
-    let me = identify(doors, region, &authorization, "mp-proxy account add").await?;
+    let me = identify(doors, &book, region, &authorization, "mp-proxy account add").await?;
     naming::default_name(&me, &book.names()).ok_or_else(|| {
         Refusal::config("no account name is left").hint("name it: mp-proxy account add NAME")
     })

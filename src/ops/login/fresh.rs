@@ -67,7 +67,9 @@ pub(super) async fn browser(
     let granted = login(&attempt, doors.person).await?;
     doors.person.progress("asking Mixpanel who this is");
     let asked = match Authorization::bearer(&granted.tokens.access_token) {
-        Some(authorization) => me::fetch(doors.http, region, &authorization, &[], me::WITHIN).await,
+        Some(authorization) => {
+            me::fetch(doors.http, region, &authorization, book.headers(), me::WITHIN).await
+        }
         None => Err(MeError::NotMe),
     };
     match asked {

@@ -2,15 +2,15 @@
 //! `ops::login`. Invariant: five seconds a region, and the first that accepts it ends the search.
 
 use crate::{
-    auth::{credential::Authorization, oauth::login::Person},
+    auth::{credential::Authorization, me, oauth::login::Person},
     model::{
-        origin::{Family, Origin},
         refusal::{Code, Refusal},
         region::Region,
+        session::CustomHeader,
     },
     sys::http::HttpClient,
 };
-use http::{Request, StatusCode, header};
+use http::StatusCode;
 use std::time::Duration;
 
 const EACH: Duration = Duration::from_secs(5);
@@ -23,16 +23,14 @@ const EACH: Duration = Duration::from_secs(5);
 pub async fn probe(
     http: &HttpClient,
     authorization: &Authorization,
+    headers: &[CustomHeader],
     person: &dyn Person,
 ) -> Result<Region, Refusal> {
     let mut said = Vec::new();
     let mut reached = 0_usize;
     for region in Region::ALL {
         person.progress(&format!("looking for the region: `{region}`"));
-        let mut request = Request::new(Vec::new());
-        *request.uri_mut() = http::Uri::from_static("/api/app/me");
-        request.headers_mut().insert(header::AUTHORIZATION, authorization.value().clone());
-        match http.send(Origin::new(Family::App, region), request, EACH).await {
+        match me::ask(http, region, authorization, headers, EACH).await {
             Ok(answer) if answer.status() == StatusCode::OK => return Ok(region),
             Ok(answer) => {
                 reached += 1;

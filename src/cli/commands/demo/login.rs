@@ -28,7 +28,8 @@ pub(super) async fn walk(
 ) -> Result<String, Refusal> {
     stand_in.oauth().set(|switches| switches.bearers = Bearers::Granted);
     let browse = if args.no_browser { Browse::Print } else { Browse::Open };
-    let terminal = Terminal::new(browse, Notes::Show);
+    // The home is made up, the browser is not.
+    let terminal = Terminal::new(browse, Notes::Show, &Env::process());
     let http = HttpClient::new(env, Some(upstream));
     let doors =
         Doors { env, http: &http, person: &terminal, timeout: Duration::from_secs(args.timeout) };
