@@ -320,7 +320,7 @@ fn custom_headers(inputs: Inputs<'_>) -> Result<CustomHeaders, Refusal> {
 }
 
 /// The bridge, if its tokens belong to this very account (quirks B1 to B3).
-fn bridge_of(bridge: Option<&Bridge>, account: &Account) -> Option<Arc<Path>> {
+pub(crate) fn bridge_of(bridge: Option<&Bridge>, account: &Account) -> Option<Arc<Path>> {
     bridge
         .filter(|bridge| bridge.tokens_of(account).is_some())
         .map(|bridge| bridge.path.as_path().into())

@@ -3,27 +3,30 @@
 //! Invariants: every change is one write of the config; no secret is in a result but in that of
 //! [`token`].
 
+mod bearer;
 mod change;
 mod status;
 mod test_result;
 
+pub use bearer::token;
 pub(super) use change::require;
 pub use change::{Change, Force, Purge, Removed, activate, add, remove, update};
 pub use status::Status;
 pub use test_result::{AccountTestResult, Identity};
 
 use crate::{
-    auth::{credential::Scheme, once},
     model::{
-        account::{Account, Credential},
-        id::{Name, ProjectId},
+        account::Account,
+        id::Name,
         refusal::{Code, Refusal},
-        session::{Session, Sources},
     },
-    store::{config::Config, snapshot::load_once, tokens},
+    store::{
+        config::Config,
+        snapshot::{Snapshot, load_once},
+        tokens,
+    },
     sys::{env::Env, private_file},
 };
-use secrecy::SecretString;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -56,8 +59,9 @@ pub struct AccountSummary {
 /// # Errors
 /// `CONFIG_ERROR` if the file or any account block is broken.
 pub fn list(env: &Env) -> Result<Vec<AccountSummary>, Refusal> {
-    let config = config(env)?;
-    config.account_names().iter().map(|name| summary(env, &config, name)).collect()
+    let snapshot = load_once(env);
+    let config = config(&snapshot)?;
+    config.account_names().iter().map(|name| summary(&snapshot, config, name)).collect()
 }
 
 /// One account; `None` means the active one.
@@ -65,42 +69,13 @@ pub fn list(env: &Env) -> Result<Vec<AccountSummary>, Refusal> {
 /// # Errors
 /// `CONFIG_ERROR`, with the reason `ACCOUNT_NOT_FOUND` for one that is not configured.
 pub fn show(env: &Env, name: Option<&str>) -> Result<AccountSummary, Refusal> {
-    let config = config(env)?;
-    let name = named_or_active(&config, name)?;
-    summary(env, &config, &name)
-}
-
-/// The bearer of an OAuth account, refreshed if it has to be; none for a service account.
-/// `None` means the active account. Blocks the thread: call it outside of a runtime.
-///
-/// # Errors
-/// `CONFIG_ERROR` for an unknown account; `OAUTH_TOKEN_ERROR`, `OAUTH_REFRESH_ERROR` and
-/// `OAUTH_REFRESH_REVOKED` without a usable token.
-pub fn token(env: &Env, name: Option<&str>) -> Result<Option<SecretString>, Refusal> {
-    let config = config(env)?;
-    let account = config.account(&named_or_active(&config, name)?)?;
-    if matches!(account.credential, Credential::ServiceAccount { .. }) {
-        return Ok(None);
-    }
-    let value = once::authorize(&session_of(account)?, Scheme::Session, &Arc::new(env.clone()))?;
-    let text = String::from_utf8_lossy(value.value().as_bytes());
-    Ok(Some(SecretString::from(text.strip_prefix("Bearer ").unwrap_or(&text))))
-}
-
-/// A session that only says which account it is: what signs it depends on nothing else.
-fn session_of(account: Arc<Account>) -> Result<Session, Refusal> {
-    let project = ProjectId::parse("0").map_err(|rule| Refusal::config(rule.to_string()))?;
-    let source = "command".to_owned();
-    Ok(Session {
-        account,
-        project,
-        workspace: None,
-        headers: Arc::default(),
-        bridge: None,
-        sources: Sources { account: source.clone(), project: source, workspace: None },
-        warnings: Vec::new(),
-        overruled: Vec::new(),
-    })
+    let snapshot = load_once(env);
+    let config = config(&snapshot)?;
+    let name = match name {
+        Some(name) => name,
+        None => config.active_account()?.ok_or_else(none_active)?,
+    };
+    summary(&snapshot, config, name)
 }
 
 /// Removes the tokens of an account from this machine; says whether there were any.
@@ -108,7 +83,7 @@ fn session_of(account: Arc<Account>) -> Result<Session, Refusal> {
 /// # Errors
 /// `CONFIG_ERROR` for an unknown account, or a file that cannot be removed.
 pub fn logout(env: &Env, name: &str) -> Result<bool, Refusal> {
-    let account = config(env)?.account(name)?;
+    let account = config(&load_once(env))?.account(name)?;
     remove_tokens(env, &account.name)
 }
 
@@ -122,18 +97,8 @@ fn remove_tokens(env: &Env, name: &Name) -> Result<bool, Refusal> {
     file.remove().map_err(|error| error.refusal())
 }
 
-fn config(env: &Env) -> Result<Config, Refusal> {
-    load_once(env).config.clone()
-}
-
-fn named_or_active(config: &Config, name: Option<&str>) -> Result<String, Refusal> {
-    match name {
-        Some(name) => Ok(name.to_owned()),
-        None => match config.active_account()? {
-            Some(name) => Ok(name.to_owned()),
-            None => Err(none_active()),
-        },
-    }
+fn config(snapshot: &Snapshot) -> Result<&Config, Refusal> {
+    snapshot.config.as_ref().map_err(Clone::clone)
 }
 
 /// No account is named and none is active.
@@ -143,9 +108,9 @@ pub(super) fn none_active() -> Refusal {
         .hint("run: mp-proxy account use NAME")
 }
 
-fn summary(env: &Env, config: &Config, name: &str) -> Result<AccountSummary, Refusal> {
+fn summary(snapshot: &Snapshot, config: &Config, name: &str) -> Result<AccountSummary, Refusal> {
     let account: Arc<Account> = config.account(name)?;
-    let known = status::known(env, &account);
+    let known = status::known(snapshot, &account);
     Ok(AccountSummary {
         name: account.name.to_string(),
         kind: account.type_name(),

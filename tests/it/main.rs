@@ -10,6 +10,7 @@
 
 mod accounts;
 mod accounts_reference;
+mod accounts_token;
 mod architecture;
 mod audit;
 mod browser;

@@ -287,7 +287,7 @@ fn a_refresh_token_that_stays_is_kept_and_the_regions_client_will_do() {
 }
 
 /// A bridge file of this grant.
-fn bridge(grant: &Value, client: Option<&str>, seconds: i64) -> Value {
+pub fn bridge(grant: &Value, client: Option<&str>, seconds: i64) -> Value {
     json!({
         "version": 2, "project": "5", "headers": {"X-Keep": "1"},
         "account": {"type": "oauth_browser", "name": "me", "region": "us"},

@@ -4,8 +4,8 @@
 use crate::{
     auth::me::remembered,
     model::account::{Account, Credential, TokenSource},
-    store::tokens,
-    sys::{clock, env::Env},
+    store::{snapshot::Snapshot, tokens},
+    sys::clock,
 };
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -31,9 +31,10 @@ pub(super) struct Known {
     pub(super) project_name: Option<String>,
 }
 
-pub(super) fn known(env: &Env, account: &Account) -> Known {
+pub(super) fn known(snapshot: &Snapshot, account: &Account) -> Known {
+    let env = snapshot.env.as_ref();
     let me = remembered(account, env);
-    let status = match missing(env, account) {
+    let status = match missing(snapshot, account) {
         Status::Untested if me.is_some() => Status::Ok,
         status => status,
     };
@@ -48,7 +49,8 @@ pub(super) fn known(env: &Env, account: &Account) -> Known {
     }
 }
 
-fn missing(env: &Env, account: &Account) -> Status {
+fn missing(snapshot: &Snapshot, account: &Account) -> Status {
+    let env = snapshot.env.as_ref();
     let usable = match &account.credential {
         Credential::ServiceAccount { .. } => return Status::Untested,
         Credential::OauthToken(TokenSource::Inline(token)) => !token.expose_secret().is_empty(),
@@ -57,11 +59,13 @@ fn missing(env: &Env, account: &Account) -> Status {
             let lasts = |tokens: &crate::model::tokens::Tokens| {
                 tokens.refresh_token.is_some() || !tokens.is_expired(clock::now_micros())
             };
-            let tokens = tokens::load(env, &account.name);
-            return match tokens {
-                Ok(Some(tokens)) if lasts(&tokens) => Status::Untested,
-                _ => Status::NeedsLogin,
-            };
+            // A bridge that brings this very account is as good as a login here.
+            let bridge = snapshot.bridge.as_ref().ok().and_then(Option::as_ref);
+            let bridged = bridge.and_then(|bridge| bridge.tokens_of(account));
+            let on_disk = || tokens::load(env, &account.name).ok().flatten();
+            let usable = bridged.is_some_and(|tokens| lasts(tokens))
+                || on_disk().is_some_and(|tokens| lasts(&tokens));
+            return if usable { Status::Untested } else { Status::NeedsLogin };
         }
     };
     if usable { Status::Untested } else { Status::NeedsToken }
