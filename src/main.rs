@@ -6,6 +6,7 @@ use mp_proxy::{
     cli::{
         args::Cli,
         commands::{self, shell::ASKING},
+        error::{Form, usage},
     },
     sys::env::Env,
 };
@@ -15,10 +16,6 @@ fn main() -> ExitCode {
     CompleteEnv::with_factory(Cli::command).var(ASKING).complete();
     match Cli::try_parse() {
         Ok(cli) => commands::run(cli, Arc::new(Env::process())),
-        Err(error) => {
-            let _ = error.print();
-            // Help and version are no error; wrong arguments exit 3 as the reference's do.
-            ExitCode::from(if error.use_stderr() { 3 } else { 0 })
-        }
+        Err(error) => usage(&error, Form::asked_for(std::env::args_os())),
     }
 }

@@ -49,6 +49,9 @@ pub struct Cli {
     /// Data and errors only: no notes, no progress
     #[arg(short, long)]
     pub quiet: bool,
+    /// Say on stderr which files are read and written, and what Mixpanel is asked
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

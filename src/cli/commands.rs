@@ -20,7 +20,8 @@ pub mod tail;
 pub mod target;
 
 use super::{
-    args::{AccountCommand, Axes, Cli, Command, SessionCommand},
+    args::{AccountCommand, Axes, Cli, Command, Log, SessionCommand},
+    error::{Form, report},
     output::Notes,
 };
 use crate::sys::{env::Env, hardening};
@@ -31,9 +32,21 @@ pub(super) use super::output::print;
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
-    let Cli { axes, quiet, command } = cli;
+    let Cli { axes, quiet, verbose, mut command } = cli;
     let notes = if quiet { Notes::Hide } else { Notes::Show };
     hardening::forbid_dumps();
+    if verbose {
+        match &mut command {
+            Command::Serve(args) => args.log.raise(),
+            Command::Run(args) => args.serve.log.raise(),
+            _ => serve::start_log(&Log::verbose()),
+        }
+        tracing::debug!(set = %env.names("MP_").join(", "), "variables");
+    }
+    // Even where the command needs no session: what was named contradicts itself.
+    if let Err(refusal) = axes.check() {
+        return report(&refusal, Form::asked_for(std::env::args_os()));
+    }
     match command {
         Command::Login(args) => login::login(*args, &env, notes),
         Command::Account(command) => run_account(command, axes, &env, notes),

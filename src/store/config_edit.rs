@@ -51,6 +51,7 @@ pub fn edit<T>(env: &Env, change: impl Fn(&mut Draft) -> Result<T, Refusal>) -> 
     if before.as_deref() != Some(text.as_bytes()) {
         close_our_directory(env, &path)?;
         file.write(text.as_bytes()).map_err(failed)?;
+        tracing::debug!(path = %path.display(), "the config is written");
     }
     Ok(done)
 }

@@ -150,7 +150,16 @@ fn key(content: &Content) -> Result<Option<&[u8]>, String> {
 
 /// The config's content, and path and content of the first bridge that exists.
 fn read(env: &Env) -> (Content, Option<(PathBuf, Content)>) {
-    let read = |path: &Path| private_file::read(path, env.home());
+    let read = |path: &Path| {
+        let content = private_file::read(path, env.home());
+        let found = match &content {
+            Ok(Some(_)) => "is read",
+            Ok(None) => "is not there",
+            Err(_) => "is refused",
+        };
+        tracing::debug!(path = %path.display(), "a file {found}");
+        content
+    };
     let config = env.config_path().map_or(Ok(None), |path| read(&path));
     let bridge = env.bridge_candidates().into_iter().find_map(|path| match read(&path) {
         Ok(None) => None,

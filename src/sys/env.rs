@@ -99,6 +99,14 @@ impl Env {
         self.vars.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Names of the variables that are set and begin so.
+    #[must_use]
+    pub fn names(&self, prefix: &str) -> Vec<&str> {
+        let set =
+            |(name, value): &(&String, &String)| name.starts_with(prefix) && !value.is_empty();
+        self.vars.iter().filter(set).map(|(name, _)| name.as_str()).collect()
+    }
+
     /// The home directory, if there is one.
     #[must_use]
     pub fn home(&self) -> Option<&Path> {

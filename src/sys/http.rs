@@ -23,7 +23,7 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// The header that tells a stand-in which host is meant.
@@ -96,9 +96,19 @@ impl HttpClient {
         if self.0.upstream.is_some() {
             sending = sending.header(ORIGIN_HEADER, format!("https://{}", origin.host()));
         }
+        // SECURITY: the path only; a query may hold a code or a token.
+        let (asked, path) = (Instant::now(), parts.uri.path());
         match sending.send().await {
-            Ok(response) => Ok(Answer { host, response }),
-            Err(error) => Err(HttpError::classify(host, &error)),
+            Ok(response) => {
+                let (status, ms) = (response.status().as_u16(), asked.elapsed().as_millis());
+                tracing::debug!(host, path, status, ms, "asked Mixpanel");
+                Ok(Answer { host, response })
+            }
+            Err(error) => {
+                let error = HttpError::classify(host, &error);
+                tracing::debug!(path, %error, "asked Mixpanel in vain");
+                Err(error)
+            }
         }
     }
 

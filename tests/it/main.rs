@@ -23,6 +23,7 @@ mod docs_oauth;
 mod docs_tables;
 mod faults;
 mod fuzz_corpus;
+mod global_flags;
 mod guard;
 mod inspector;
 mod leaks;

@@ -4,7 +4,7 @@
 
 use super::complete;
 use crate::{
-    auth::resolve::Selection,
+    auth::resolve::{Selection, target_is_exclusive},
     model::{
         id::{ProjectId, WorkspaceId},
         refusal::{Code, Refusal},
@@ -41,6 +41,15 @@ impl Axes {
             workspace: self.workspace.or(outer.workspace),
             target: self.target.or(outer.target).or_else(|| variable(MP_TARGET)),
         }
+    }
+
+    /// Whether these flags go together, whatever they name.
+    ///
+    /// # Errors
+    /// `WS1_TARGET_MUTUALLY_EXCLUSIVE` for a target with an axis.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let axis = self.account.is_some() || self.project.is_some() || self.workspace.is_some();
+        if self.target.is_some() && axis { Err(target_is_exclusive()) } else { Ok(()) }
     }
 
     /// The selection that these flags make.

@@ -18,6 +18,19 @@ pub struct Log {
 }
 
 impl Log {
+    /// What a command says under `--verbose`.
+    #[must_use]
+    pub const fn verbose() -> Self {
+        Self { log_format: LogFormat::Text, log_level: LogLevel::Debug, quiet: false }
+    }
+
+    /// Logs no less than under `--verbose`.
+    pub const fn raise(&mut self) {
+        if !matches!(self.log_level, LogLevel::Trace) {
+            self.log_level = LogLevel::Debug;
+        }
+    }
+
     /// How requests are logged: one line each, unless the level is above all of them.
     #[must_use]
     pub fn requests(&self) -> Option<AccessLog> {
