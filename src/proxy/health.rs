@@ -3,7 +3,7 @@
 
 use super::{
     body::ResponseBody,
-    callers, inspector, overrides,
+    callers, inspector, overrides, pace,
     respond::{Named, json_answer, refuse},
     shared::Proxy,
 };
@@ -55,11 +55,12 @@ pub fn answer(
             Ok(json(json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")})))
         }
         "/_mp/limits" => Ok(json(proxy.limits.json())),
+        "/_mp/quota" => Ok(json(quota(proxy))),
         "/_mp/session" => session(proxy, parts, caller).map(json),
         path => inspector::answer(proxy, path).unwrap_or_else(|| {
             Err(Refusal::new(Code::RouteNotFound, format!("there is no endpoint `{path}`")).hint(
                 "endpoints: /_mp/ (a page for the browser), /_mp/livez, /_mp/readyz, \
-                 /_mp/session, /_mp/version, /_mp/limits, /_mp/metrics, /_mp/overview, /_mp/events",
+                 /_mp/session, /_mp/version, /_mp/limits, /_mp/quota, /_mp/metrics, /_mp/overview, /_mp/events",
             ))
         }),
     }
@@ -90,6 +91,14 @@ fn ready_json(proxy: &Proxy) -> Value {
         });
     }
     all
+}
+
+/// What is left of each budget that was drawn on, and who used it.
+fn quota(proxy: &Proxy) -> Value {
+    let pacer = &proxy.governance.pacer;
+    let reports: Vec<_> =
+        pacer.lanes(usize::MAX).iter().map(|lane| lane.report(pace::now())).collect();
+    json!({"pace": pacer.options().mode, "quotas": reports})
 }
 
 fn session(proxy: &Proxy, parts: &Parts, caller: &Caller) -> Result<Value, Refusal> {

@@ -8,15 +8,22 @@ pub mod counted;
 pub mod keep;
 pub mod lane;
 pub mod learn;
+pub mod options;
+pub mod permit;
+pub mod report;
 pub mod schedule;
 pub mod slots;
 pub mod thread;
 
+pub use self::{
+    options::{Mode, Options},
+    permit::{HEADER, Permit},
+};
+
 use self::{
     counted::Family,
     lane::{Lane, Op},
-    schedule::Budget,
-    slots::Slot,
+    permit::Stage,
     thread::{Command, Waiter},
 };
 use super::{
@@ -32,10 +39,10 @@ use crate::{
     store::pacer_ledger::{Place, Who},
     sys::{clock, env::Env},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
+use http::{Response, Uri};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -43,71 +50,8 @@ use tokio::sync::oneshot;
 
 /// Projects that are kept account of; callers that make up more go uncounted.
 const MOST_LANES: usize = 4096;
-
-/// What is done about quotas.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mode {
-    /// Nothing.
-    Off,
-    /// Requests are counted and answers say what is left; nothing is delayed.
-    #[default]
-    Observe,
-    /// Requests wait for a slot.
-    Queue,
-}
-
-/// How requests are paced.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// What is done.
-    pub mode: Mode,
-    /// How long a request may wait for a slot.
-    pub max_wait: Duration,
-    /// Query requests in a window, for projects without a number of their own.
-    pub query_limit: Option<u32>,
-    /// Query requests in a window, by project.
-    pub query_limits: HashMap<String, u32>,
-    /// The window in seconds; an hour at Mixpanel.
-    pub window: f64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Off,
-            max_wait: Duration::from_secs(30),
-            query_limit: None,
-            query_limits: HashMap::new(),
-            window: 3600.0,
-        }
-    }
-}
-
-impl Options {
-    /// The budget of a project.
-    #[must_use]
-    pub fn budget(&self, family: Family, project: &str) -> Budget {
-        let window = self.window;
-        match family {
-            Family::Query => Budget {
-                family: family.as_str(),
-                limit: 60,
-                configured: self.query_limits.get(project).copied().or(self.query_limit),
-                window,
-                per_second: None,
-                at_once: Some(5),
-            },
-            Family::Export => Budget {
-                family: family.as_str(),
-                limit: 60,
-                configured: None,
-                window,
-                per_second: Some(3),
-                at_once: None,
-            },
-        }
-    }
-}
+/// How old what is known of a ledger may be where a request is only observed.
+const OLD: Duration = Duration::from_secs(1);
 
 /// A request that counts.
 #[derive(Debug, Clone, Copy)]
@@ -179,6 +123,7 @@ impl Pacer {
         };
         if self.options.mode == Mode::Observe {
             let at = now();
+            lane.look(OLD, at);
             self.note(&lane, Op::Add(who(at)));
             return Ok(Some(Permit {
                 lane,
@@ -199,17 +144,26 @@ impl Pacer {
             commands: self.commands.clone(),
             reply,
         };
-        if self.commands.send(Command::Admit(lane, waiter)).is_err() {
+        let _waiting = Waiting::on(&lane);
+        if self.commands.send(Command::Admit(Arc::clone(&lane), waiter)).is_err() {
             return Ok(None);
         }
         // A pacer that died stops nothing.
         answer.await.unwrap_or(Ok(None))
     }
 
-    /// Every project that was counted so far, with its budget: for metrics and the inspector.
+    /// Every project that was counted so far, with its budget as it is on disk now, by project;
+    /// the first `most` of them.
     #[must_use]
-    pub fn lanes(&self) -> Vec<Arc<Lane>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    pub fn lanes(&self, most: usize) -> Vec<Arc<Lane>> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes: Vec<_> = lanes.values().cloned().collect();
+        lanes.sort_by(|a, b| (&a.project, a.budget.family).cmp(&(&b.project, b.budget.family)));
+        lanes.truncate(most);
+        for lane in &lanes {
+            lane.look(Duration::ZERO, now());
+        }
+        lanes
     }
 
     fn note(&self, lane: &Arc<Lane>, op: Op) {
@@ -242,6 +196,22 @@ impl Drop for Pacer {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// A request that is held back is seen as such until it is let go, or its caller hangs up.
+struct Waiting<'a>(&'a Lane);
+
+impl<'a> Waiting<'a> {
+    fn on(lane: &'a Lane) -> Self {
+        lane.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(lane)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -299,98 +269,8 @@ pub fn outcome(
     }
 }
 
-/// Says what is left of a budget.
-pub const HEADER: HeaderName = HeaderName::from_static("x-mp-quota");
-
-/// Leave to send one request; what becomes of it is told to the ledger.
-#[derive(Debug)]
-pub struct Permit {
-    pub(super) lane: Arc<Lane>,
-    pub(super) commands: mpsc::Sender<Command>,
-    pub(super) at: f64,
-    pub(super) waited: Duration,
-    pub(super) stage: Stage,
-    pub(super) slot: Option<Slot>,
-}
-
-/// How far a request has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Not sent: if it ends here, the slot is given back.
-    Reserved,
-    /// On its way: it counts, whatever becomes of it.
-    Sent,
-}
-
-impl Permit {
-    /// The request is about to go out.
-    pub const fn sent(&mut self) {
-        self.stage = Stage::Sent;
-    }
-
-    /// It did not arrive after all.
-    pub const fn not_sent(&mut self) {
-        self.stage = Stage::Reserved;
-    }
-
-    /// How long it waited for its slot.
-    #[must_use]
-    pub const fn waited(&self) -> Duration {
-        self.waited
-    }
-
-    /// Takes in what the answer says, and gives the value of `X-Mp-Quota`.
-    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) -> HeaderValue {
-        let now = now();
-        let lesson = learn::lesson(status, headers, now);
-        // Mixpanel does not count what it refuses for these reasons.
-        let uncounted = matches!(status.as_u16(), 401 | 402 | 429);
-        if uncounted {
-            self.note(Op::Remove(self.at));
-        }
-        for op in self.lane.lessons(&lesson, status, now) {
-            self.note(op);
-        }
-        self.lane.header(now, self.waited)
-    }
-
-    /// The place among the requests in flight, to be kept until the answer has ended.
-    pub const fn slot(&mut self) -> Option<Slot> {
-        self.slot.take()
-    }
-
-    fn note(&self, op: Op) {
-        if self.lane.note(op, now()) {
-            let _ = self.commands.send(Command::Dirty(Arc::clone(&self.lane)));
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if self.stage == Stage::Reserved {
-            self.note(Op::Remove(self.at));
-        }
-    }
-}
-
 /// The wall clock in seconds, in whole microseconds, so that it survives being written.
 #[must_use]
 pub fn now() -> f64 {
     clock::now_micros() as f64 / 1e6
-}
-
-/// The refusal of a request that would have to wait too long.
-fn refused(lane: &Lane, wait: f64, max_wait: Duration, why: &str) -> Refusal {
-    let seconds = wait.max(1.0).ceil() as u64;
-    Refusal::new(
-        Code::RateLimited,
-        format!(
-            "{why} for project `{}`; the next slot is in {seconds} s and --pace-max-wait is {} s, so nothing was sent",
-            lane.project,
-            max_wait.as_secs()
-        ),
-    )
-    .hint(format!("try again in {seconds} s; `mp-proxy quota` shows who used it"))
-    .retry_after(seconds)
 }

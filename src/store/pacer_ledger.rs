@@ -233,6 +233,13 @@ impl Place {
         self.home.as_deref()
     }
 
+    /// The host, as its directory is called.
+    #[must_use]
+    pub fn host(&self) -> String {
+        let name = self.path.parent().and_then(Path::file_name);
+        name.unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     fn who(&self) -> PathBuf {
         self.path.with_extension("who")
     }

@@ -229,6 +229,63 @@ fn the_command_shows_what_is_left_and_who_used_it() {
     assert!(table.contains("PROJECT") && table.contains("local as team: 3"), "{table}");
 }
 
+#[test]
+fn the_command_asks_the_proxy_that_runs() {
+    let home = Home::new(CONFIG).with("MP_PROXY_TOKEN", "callers-token-of-32-letters-here");
+    let upstream = Upstream::start();
+    let path = ledger(&home, &upstream, "query");
+    // The next slot is 20 s away, and the one after it 21 s.
+    let sent: Vec<f64> = (0..60).map(|place| now() - 3590.0 + f64::from(place)).collect();
+    write(&home, &path, &sent);
+    home.write("token", "callers-token-of-32-letters-here\n");
+    let args = ["--pace", "queue", "--client-token-file", "token"];
+    let proxy = home.serve(&upstream.url(), &args);
+    let listen = proxy.address.to_string();
+    let ask = |more: &[&str]| {
+        let output = home.run(&[&["quota", "--listen", &listen][..], more].concat());
+        assert!(output.status.success());
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let rows = || -> Value { serde_json::from_str(&ask(&["--json"]).0).unwrap() };
+    // It was asked for nothing yet: the ledger is all there is.
+    assert_eq!((&rows()[0]["source"], &rows()[0]["waiting"]), (&json!("ledger"), &Value::Null));
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let mut stream = std::net::TcpStream::connect(proxy.address).unwrap();
+            use std::io::Write as _;
+            write!(stream, "GET /api/query/insights HTTP/1.1\r\nHost: {listen}\r\nX-Mp-Proxy-Token: callers-token-of-32-letters-here\r\n\r\n").unwrap();
+            stream
+        });
+        let stream = waiting.join().unwrap();
+        until("one that waits", || rows()[0]["waiting"] == 1);
+        let row = &rows()[0];
+        assert_eq!(row["source"], "proxy");
+        // Its own slot is taken: the next one is that of the request after it.
+        assert_eq!((&row["used"], &row["remaining"]), (&json!(61), &json!(0)));
+        let next = row["next_seconds"].as_u64().unwrap();
+        assert!((15..=21).contains(&next), "{row}");
+        let (table, note) = ask(&[]);
+        assert!(table.contains("WAITING") && table.contains("default as team: 1"), "{table}");
+        assert!(note.contains(&listen) && !note.contains("no mp-proxy"), "{note}");
+        // What another program writes counts at once.
+        write(&home, &path, &[]);
+        assert_eq!(rows()[0]["used"], 0);
+        drop(stream);
+        until("nobody that waits", || rows()[0]["waiting"] == 0);
+    });
+    let stranger = Home::new(CONFIG);
+    let output = stranger.run(&["quota", "--listen", &listen]);
+    let note = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && note.contains("401") && note.contains("MP_PROXY_TOKEN"),
+        "{note}"
+    );
+    drop(proxy);
+    let (table, note) = ask(&[]);
+    assert!(note.contains("no mp-proxy answers") && table.contains("123"), "{note} {table}");
+}
+
 /// Kills and reaps what a test started.
 struct Killed(Child);
 

@@ -1,11 +1,15 @@
 //! Arguments of `mp-proxy quota`.
 
+use super::local::Local;
 use crate::cli::output::OutputArgs;
 use clap::Args;
 
 /// `mp-proxy quota`.
 #[derive(Debug, Args)]
 pub struct Quota {
+    /// Which proxy is asked, if one runs there.
+    #[command(flatten)]
+    pub local: Local,
     /// Only this project
     #[arg(short, long, value_name = "ID")]
     pub project: Option<String>,

@@ -1,29 +1,34 @@
 //! `mp-proxy quota`: what is left of each project's budget, when the next slot comes, and who
-//! used it. Read from the ledgers, without a running proxy and without asking Mixpanel.
+//! used it. Asks the proxy that runs, if one does, and reads every other ledger of this machine;
+//! Mixpanel is not asked.
 
 use crate::{
     cli::{
         args::Quota,
+        local,
         output::{Answer, Column, Notes},
     },
     model::refusal::Refusal,
-    proxy::pace::{Options, counted::Family, now},
+    proxy::pace::{Options, counted::Family, now, report::Report},
     store::{
-        pacer_ledger::{self, LimitSource, Place, Who, same},
+        pacer_ledger::{self, Found},
         pacer_settings::PacerSettings,
     },
     sys::env::Env,
 };
-use serde::Serialize;
-use std::{collections::BTreeMap, process::ExitCode};
+use serde::Deserialize;
+use std::{
+    io::{self, Read as _},
+    process::ExitCode,
+    time::Duration,
+};
 
-/// Runs the command.
-#[must_use]
-pub fn quota(args: &Quota, env: &Env, notes: Notes) -> ExitCode {
-    args.output.door(notes).finish(answer(args, env))
-}
+/// The longest list that a proxy is believed to have.
+const LONGEST: u64 = 8 * 1024 * 1024;
+/// How long a proxy may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 12] = [
     Column::shown("project", "PROJECT"),
     Column::shown("family", "FAMILY"),
     Column::shown("host", "HOST"),
@@ -33,25 +38,63 @@ const COLUMNS: [Column; 10] = [
     Column::hidden("limit_source"),
     Column::shown("next_seconds", "NEXT SLOT IN S"),
     Column::hidden("blocked_until"),
+    Column::shown("waiting", "WAITING"),
     Column::shown("used_by", "USED BY"),
+    Column::hidden("source"),
 ];
 
-/// One budget.
-#[derive(Debug, Serialize)]
-struct Row {
-    project: String,
-    family: &'static str,
-    host: String,
-    used: u32,
-    remaining: u32,
-    limit: u32,
-    limit_source: LimitSource,
-    next_seconds: u64,
-    blocked_until: Option<f64>,
-    used_by: Vec<String>,
+/// Runs the command.
+#[must_use]
+pub fn quota(args: &Quota, env: &Env, notes: Notes) -> ExitCode {
+    args.output.door(notes).finish(answer(args, env))
 }
 
 fn answer(args: &Quota, env: &Env) -> Result<Answer, Refusal> {
+    let listen = args.local.listen;
+    let (live, note) = match ask(args, env) {
+        Ok(said) if said.pace == "off" => {
+            (Vec::new(), format!("mp-proxy at `{listen}` counts nothing (--pace off)"))
+        }
+        Ok(said) => (said.quotas, format!("as mp-proxy at `{listen}` and the ledgers have it")),
+        Err(error) => (Vec::new(), format!("{error}: as the ledgers have it")),
+    };
+    let wanted = |report: &Report| args.project.as_ref().is_none_or(|id| *id == report.project);
+    let ledgers = ledgers(args, env);
+    // What a proxy says stands above the file: it knows what waits, and what Mixpanel told it.
+    let others = ledgers.into_iter().filter(|one| !live.iter().any(|report| report.is_of(one)));
+    let mut rows: Vec<Report> = others.chain(live.iter().cloned()).filter(wanted).collect();
+    rows.sort_by(|a, b| (&a.project, a.family, &a.host).cmp(&(&b.project, b.family, &b.host)));
+    let empty = "No counted request so far: every budget is untouched.";
+    Ok(Answer::records(&rows, &COLUMNS, empty)?.note(note))
+}
+
+/// What `/_mp/quota` answers.
+#[derive(Debug, Deserialize)]
+struct Said {
+    pace: String,
+    quotas: Vec<Report>,
+}
+
+/// Asks the proxy; an error says why there is no answer.
+fn ask(args: &Quota, env: &Env) -> Result<Said, String> {
+    let listen = args.local.listen;
+    let nobody = |error: io::Error| format!("no mp-proxy answers at `{listen}` ({error})");
+    let answer = local::get(listen, "/_mp/quota", env, Some(PATIENCE)).map_err(nobody)?;
+    if answer.status != 200 {
+        let status = answer.status;
+        return Err(format!(
+            "what listens at `{listen}` answers {status} ({}; MP_PROXY_TOKEN may hold a caller's token)",
+            answer.refusal()
+        ));
+    }
+    let mut text = Vec::new();
+    answer.body.take(LONGEST).read_to_end(&mut text).map_err(nobody)?;
+    serde_json::from_slice(&text)
+        .map_err(|_| format!("what listens at `{listen}` is no mp-proxy of this version"))
+}
+
+/// Every ledger below the storage root.
+fn ledgers(args: &Quota, env: &Env) -> Vec<Report> {
     let knobs = PacerSettings::load(env);
     let options = Options {
         query_limit: args.pace_query_limit.or(knobs.query_limit),
@@ -59,63 +102,14 @@ fn answer(args: &Quota, env: &Env) -> Result<Answer, Refusal> {
         window: f64::from(args.pace_window),
         ..Options::default()
     };
-    let now = now();
-    let mut rows: Vec<Row> = pacer_ledger::all(env)
-        .into_iter()
-        .filter(|found| args.project.as_ref().is_none_or(|project| *project == found.project))
-        .filter_map(|found| {
-            let family = [Family::Query, Family::Export]
-                .into_iter()
-                .find(|family| family.as_str() == found.family)?;
-            Some(row(&options, family, found.host, found.project, &found.place, now))
-        })
-        .collect();
-    rows.sort_by(|a, b| (&a.project, a.family, &a.host).cmp(&(&b.project, b.family, &b.host)));
-    Answer::records(&rows, &COLUMNS, "No counted request so far: every budget is untouched.")
-}
-
-fn row(
-    options: &Options,
-    family: Family,
-    host: String,
-    project: String,
-    place: &Place,
-    now: f64,
-) -> Row {
-    let budget = options.budget(family, &project);
-    let ledger = place.peek(budget.limit, now);
-    let (used, remaining) = budget.used_and_left(&ledger, now);
-    let since = now - budget.window;
-    let recent: Vec<f64> = ledger.sent.iter().copied().filter(|at| *at > since).collect();
-    Row {
-        family: family.as_str(),
-        host,
-        used,
-        remaining,
-        limit: budget.limit(&ledger, now),
-        limit_source: match (budget.configured, ledger.learned(now)) {
-            (Some(_), _) => LimitSource::Configured,
-            (None, Some(_)) => LimitSource::Server,
-            (None, None) => LimitSource::Default,
-        },
-        next_seconds: (budget.slot(&ledger, now) - now).max(0.0).ceil() as u64,
-        blocked_until: ledger.blocked_until.filter(|until| *until > now),
-        used_by: used_by(&recent, &place.peek_who()),
-        project,
-    }
-}
-
-/// Callers and the accounts that they went as, busiest first; the rest is `mp` or another program.
-fn used_by(recent: &[f64], who: &[Who]) -> Vec<String> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for at in recent {
-        let name = who.iter().find(|one| same(one.at, *at)).map_or_else(
-            || "mp or another program".to_owned(),
-            |one| format!("{} as {}", one.caller, one.account),
-        );
-        *counts.entry(name).or_default() += 1;
-    }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    counts.into_iter().map(|(name, count)| format!("{name}: {count}")).collect()
+    let report = |Found { host, project, family, place }: Found| {
+        let family = [Family::Query, Family::Export]
+            .into_iter()
+            .find(|known| known.as_str() == family.as_str())?;
+        let (budget, now) = (options.budget(family, &project), now());
+        let ledger = place.peek(budget.limit, now);
+        let left = budget.left(&ledger, 0.0, now);
+        Some(Report::of((project, host), &budget, &ledger, &place.peek_who(), left, now))
+    };
+    pacer_ledger::all(env).into_iter().filter_map(report).collect()
 }

@@ -65,18 +65,17 @@ pub fn overview(proxy: &Proxy) -> Value {
 #[must_use]
 pub fn quotas(proxy: &Proxy) -> Vec<Quota> {
     let now = pace::now();
-    let mut lanes = proxy.governance.pacer.lanes();
-    lanes.sort_by(|a, b| (&a.project, a.budget.family).cmp(&(&b.project, b.budget.family)));
+    let lanes = proxy.governance.pacer.lanes(MOST);
     let quota = |lane: &Arc<Lane>| {
         let left = lane.left(now);
         Quota {
             project: lane.project.clone(),
-            api: lane.budget.family,
+            api: lane.budget.family.as_str(),
             left: left.remaining.into(),
             limit: left.limit.into(),
         }
     };
-    lanes.iter().take(MOST).map(quota).collect()
+    lanes.iter().map(quota).collect()
 }
 
 /// When each browser login of the config expires, in seconds since the epoch.

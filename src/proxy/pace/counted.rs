@@ -4,9 +4,12 @@
 use crate::proxy::route::Route;
 use http::Uri;
 use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A budget that users of a project share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Family {
     /// The Query API: 60 an hour, 5 at once.
     Query,
@@ -22,6 +25,12 @@ impl Family {
             Self::Query => "query",
             Self::Export => "export",
         }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

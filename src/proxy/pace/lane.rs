@@ -4,12 +4,16 @@
 
 use super::{
     learn::Lesson,
-    schedule::{self, Budget},
+    report::{Report, Source},
+    schedule::{self, Budget, Left},
 };
 use crate::store::pacer_ledger::{Ledger, LimitSource, Place, Who, same};
 use http::{HeaderValue, StatusCode};
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -44,7 +48,11 @@ pub struct Lane {
     pub place: Place,
     /// When this process first looked at it.
     pub since: Instant,
+    /// Requests that are being held back.
+    pub waiting: AtomicUsize,
     inner: Mutex<Inner>,
+    /// Held while file and memory are brought together.
+    settling: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -57,6 +65,8 @@ struct Inner {
     hold: f64,
     /// How many the server takes at once.
     at_once: Option<u32>,
+    /// When the file was last looked at, unless it could not be used.
+    looked: Option<Instant>,
     /// When it was last said that the file cannot be used.
     warned: Option<Instant>,
 }
@@ -72,6 +82,7 @@ impl Lane {
             pending: Vec::new(),
             hold: 0.0,
             at_once: budget.at_once,
+            looked: Some(Instant::now()),
             warned: None,
         };
         Self {
@@ -79,7 +90,43 @@ impl Lane {
             budget,
             place,
             since: Instant::now(),
+            waiting: AtomicUsize::new(0),
             inner: Mutex::new(inner),
+            settling: Mutex::default(),
+        }
+    }
+
+    /// Looks at the file again if the last look is older than `age`, since others write it too:
+    /// two small files, and never their lock.
+    pub fn look(&self, age: Duration, now: f64) {
+        if self.lock().looked.is_none_or(|at| at.elapsed() < age) {
+            return;
+        }
+        let _alone = match self.settling.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // It is being brought up to date.
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let (mut ledger, mut who) =
+            (self.place.peek(self.budget.limit, now), self.place.peek_who());
+        let mut inner = self.lock();
+        for op in &inner.pending {
+            apply(&self.budget, op, &mut ledger, &mut who, now);
+        }
+        (inner.ledger, inner.who, inner.looked) = (ledger, who, Some(Instant::now()));
+    }
+
+    /// What is left, and who used it.
+    #[must_use]
+    pub fn report(&self, now: f64) -> Report {
+        let inner = self.lock();
+        let left = self.budget.left(&inner.ledger, inner.hold, now);
+        let names = (self.project.clone(), self.place.host());
+        Report {
+            waiting: Some(self.waiting.load(Ordering::Relaxed)),
+            source: Source::Proxy,
+            ..Report::of(names, &self.budget, &inner.ledger, &inner.who, left, now)
         }
     }
 
@@ -141,13 +188,7 @@ impl Lane {
     #[must_use]
     pub fn left(&self, now: f64) -> Left {
         let inner = self.lock();
-        let (used, remaining) = self.budget.used_and_left(&inner.ledger, now);
-        Left {
-            limit: self.budget.limit(&inner.ledger, now),
-            used,
-            remaining,
-            next: (self.budget.slot(&inner.ledger, now).max(inner.hold) - now).max(0.0),
-        }
+        self.budget.left(&inner.ledger, inner.hold, now)
     }
 
     /// When this process believes that the next one may go.
@@ -178,6 +219,7 @@ impl Lane {
     /// Brings file and memory together under the file's lock, and lets `act` decide on the
     /// whole. Blocks the thread.
     pub fn settle<T>(&self, now: f64, act: impl Fn(&mut Ledger, &mut Vec<Who>) -> T) -> T {
+        let _alone = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let pending = std::mem::take(&mut self.lock().pending);
         let outcome = self.place.change(self.budget.limit, now, |ledger, who| {
             for op in &pending {
@@ -200,7 +242,7 @@ impl Lane {
         let mut inner = self.lock();
         match outcome {
             Ok((done, ledger, who)) => {
-                (inner.ledger, inner.who) = (ledger, who);
+                (inner.ledger, inner.who, inner.looked) = (ledger, who, Some(Instant::now()));
                 let Inner { ledger, who, pending, .. } = &mut *inner;
                 for op in pending.iter() {
                     apply(&self.budget, op, ledger, who, now);
@@ -209,6 +251,7 @@ impl Lane {
             }
             Err(error) => {
                 // It fails open: what is in memory has to do, and the file is tried again.
+                inner.looked = None;
                 if inner.warned.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
                     inner.warned = Some(Instant::now());
                     tracing::warn!(project = %self.project, "the ledger cannot be used, pacing goes on without it: {error}");
@@ -231,19 +274,6 @@ impl Lane {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What is left of a budget.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Left {
-    /// Requests in a window.
-    pub limit: u32,
-    /// Of them used, those included that wait for their slot.
-    pub used: u32,
-    /// Of them left.
-    pub remaining: u32,
-    /// Seconds until the next slot.
-    pub next: f64,
 }
 
 fn apply(budget: &Budget, op: &Op, ledger: &mut Ledger, who: &mut Vec<Who>, now: f64) {

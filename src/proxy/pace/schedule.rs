@@ -2,6 +2,7 @@
 //! pacer's thread, by the answer's `X-Mp-Quota` and by `mp-proxy quota`.
 //! Invariant: a slot that was given keeps every window of the budget within its limit.
 
+use super::counted::Family;
 use crate::store::pacer_ledger::{Ledger, LimitSource};
 
 /// The longest time that one surprise blocks, in windows.
@@ -10,8 +11,8 @@ const LONGEST: f64 = 1.0;
 /// The budget of one family of requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Budget {
-    /// `query` or `export`.
-    pub family: &'static str,
+    /// Which requests.
+    pub family: Family,
     /// Requests in a window, unless the server or a user says otherwise.
     pub limit: u32,
     /// What a user said.
@@ -22,6 +23,19 @@ pub struct Budget {
     pub per_second: Option<u32>,
     /// Requests in flight at once.
     pub at_once: Option<u32>,
+}
+
+/// What is left of a budget.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Left {
+    /// Requests in a window.
+    pub limit: u32,
+    /// Of them used, those included that wait for their slot.
+    pub used: u32,
+    /// Of them left.
+    pub remaining: u32,
+    /// Seconds until the next slot.
+    pub next: f64,
 }
 
 impl Budget {
@@ -41,7 +55,7 @@ impl Budget {
     #[must_use]
     pub fn slot(&self, ledger: &Ledger, now: f64) -> f64 {
         let limit = self.limit(ledger, now) as usize;
-        let mut slot = now.max(ledger.blocked_until.unwrap_or(0.0).min(now + self.window));
+        let mut slot = now.max(self.blocked_until(ledger, now).unwrap_or(0.0));
         let mut after = |limit: usize, seconds: f64| {
             if let Some(place) = ledger.sent.len().checked_sub(limit) {
                 slot = slot.max(ledger.sent[place] + seconds);
@@ -54,13 +68,25 @@ impl Budget {
         slot
     }
 
-    /// How many are used and how many are left in the window that ends now.
+    /// Until when a surprise blocks everybody. No surprise blocks longer than a window: what
+    /// claims to was written before the clock was set back.
     #[must_use]
-    pub fn used_and_left(&self, ledger: &Ledger, now: f64) -> (u32, u32) {
+    pub fn blocked_until(&self, ledger: &Ledger, now: f64) -> Option<f64> {
+        ledger.blocked_until.filter(|until| *until > now && *until <= now + self.window * LONGEST)
+    }
+
+    /// What is left in the window that ends now; nothing is sent before `held`.
+    #[must_use]
+    pub fn left(&self, ledger: &Ledger, held: f64, now: f64) -> Left {
         let used = u32::try_from(ledger.used(now - self.window)).unwrap_or(u32::MAX);
         let limit = self.limit(ledger, now);
-        let blocked = ledger.blocked_until.is_some_and(|until| until > now);
-        (used, if blocked { 0 } else { limit.saturating_sub(used) })
+        let blocked = self.blocked_until(ledger, now).is_some();
+        Left {
+            limit,
+            used,
+            remaining: if blocked { 0 } else { limit.saturating_sub(used) },
+            next: (self.slot(ledger, now).max(held) - now).max(0.0),
+        }
     }
 
     /// The server says that the window is full, `after` seconds being its own advice: if the
@@ -98,7 +124,7 @@ mod tests {
     use super::*;
 
     const QUERY: Budget = Budget {
-        family: "query",
+        family: Family::Query,
         limit: 60,
         configured: None,
         window: 3600.0,
@@ -114,7 +140,9 @@ mod tests {
             assert_eq!(QUERY.slot(&ledger, now + f64::from(number)), now + f64::from(number));
             ledger.add(now + f64::from(number));
         }
-        assert_eq!(QUERY.used_and_left(&ledger, now + 60.0), (60, 0));
+        let left = QUERY.left(&ledger, 0.0, now + 60.0);
+        assert_eq!((left.used, left.remaining, left.next), (60, 0, 3550.0));
+        assert_eq!(QUERY.left(&ledger, now + 9000.0, now + 60.0).next, 8940.0);
         for number in 0..5 {
             let slot = QUERY.slot(&ledger, now + 100.0);
             assert_eq!(slot, now + f64::from(number) + 3610.0);
@@ -171,7 +199,10 @@ mod tests {
             assert_eq!(ledger.blocked_until, Some(1000.0 + wait));
             assert_eq!(QUERY.slot(&ledger, 1000.0), 1000.0 + wait);
         }
-        assert_eq!(QUERY.used_and_left(&ledger, 1000.0).1, 0);
+        assert_eq!(QUERY.left(&ledger, 0.0, 1000.0).remaining, 0);
+        // The clock was set back by a day: that block is nobody's any more.
+        ledger.blocked_until = Some(1000.0 + 86_400.0);
+        assert_eq!(QUERY.slot(&ledger, 1000.0), 1000.0);
         cleared(&mut ledger);
         assert_eq!(QUERY.slot(&ledger, 1000.0), 1000.0);
         for _ in 0..60 {

@@ -4,13 +4,13 @@
 //! waits for it, and the lock is not held while waiting.
 
 use super::{
-    Permit, Stage,
     lane::{Lane, Op},
-    now, refused,
+    now,
+    permit::{Permit, Stage},
     slots::Slot,
 };
 use crate::{
-    model::refusal::Refusal,
+    model::refusal::{Code, Refusal},
     store::pacer_ledger::{Ledger, Who, same},
 };
 use std::{
@@ -271,4 +271,19 @@ fn entry(
     ledger.add(at);
     names.push(Who { at, ..waiter.who.clone() });
     if at <= wall { Decision::Go(at) } else { Decision::Later(at) }
+}
+
+/// The refusal of a request that would have to wait too long.
+fn refused(lane: &Lane, wait: f64, max_wait: Duration, why: &str) -> Refusal {
+    let seconds = wait.max(1.0).ceil() as u64;
+    Refusal::new(
+        Code::RateLimited,
+        format!(
+            "{why} for project `{}`; the next slot is in {seconds} s and --pace-max-wait is {} s, so nothing was sent",
+            lane.project,
+            max_wait.as_secs()
+        ),
+    )
+    .hint(format!("try again in {seconds} s; `mp-proxy quota` shows who used it"))
+    .retry_after(seconds)
 }
