@@ -1,9 +1,11 @@
 //! Floor 5, the corridor that every request walks: see [`handler`].
 
+mod accept;
 pub mod audit;
 pub mod body;
 pub mod callers;
 pub mod connect;
+mod connection;
 pub mod destination;
 pub mod error;
 pub mod forward;
@@ -15,6 +17,7 @@ pub mod hosts;
 pub mod inspector;
 pub mod limits;
 pub mod listen;
+pub mod listener;
 pub mod observe;
 pub mod overrides;
 pub mod pace;
@@ -27,5 +30,6 @@ pub mod route;
 pub mod server;
 pub mod share;
 pub mod shared;
+mod threads;
 pub mod tilde;
 pub mod worker;

@@ -11,3 +11,4 @@ pub mod locked_file;
 pub mod open_file;
 pub mod private_file;
 pub mod run_file;
+pub mod unix_socket;

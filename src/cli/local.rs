@@ -1,11 +1,16 @@
-//! A small client for our own endpoints, used by `health`, `wait` and `tail`.
-//! Invariant: it talks to the address of `--listen` and nobody else; HTTP/1.0, so that a body
+//! A small client for our own endpoints, used by `health`, `wait`, `tail`, the watchdog, and to
+//! ask who holds a port.
+//! Invariant: it talks to the place that it is given and nobody else; HTTP/1.0, so that a body
 //! ends with the connection.
 
-use crate::sys::env::{Env, MP_PROXY_CLIENT_TOKEN, MP_PROXY_TOKEN};
+use crate::{
+    proxy::listen::Place,
+    sys::env::{Env, MP_PROXY_CLIENT_TOKEN, MP_PROXY_TOKEN},
+};
 use std::{
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
     time::Duration,
 };
 
@@ -16,28 +21,48 @@ const LONGEST: u64 = 64 * 1024;
 /// The status, and the body as it comes.
 pub(super) struct Answer {
     pub(super) status: u16,
-    pub(super) body: BufReader<TcpStream>,
+    pub(super) body: BufReader<Box<dyn Stream>>,
 }
 
-/// Asks for one of our own paths; `patience` is for each read.
+/// A connection, of whatever kind.
+pub(super) trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
+/// Asks for one of our own paths with the token of the environment, if there is one; `patience`
+/// is for each read.
 ///
 /// # Errors
 /// Nobody listens, or the answer is not HTTP.
 pub(super) fn get(
-    listen: SocketAddr,
+    place: &Place,
     path: &str,
     env: &Env,
     patience: Option<Duration>,
 ) -> io::Result<Answer> {
-    let address = reachable(listen);
-    let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
-    stream.set_read_timeout(patience)?;
     let token = env.get(MP_PROXY_TOKEN).or_else(|| env.get(MP_PROXY_CLIENT_TOKEN));
     let token = token
         .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
         .map(|token| format!("X-Mp-Proxy-Token: {token}\r\n"))
         .unwrap_or_default();
-    let head = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{token}\r\n");
+    ask(place, path, &token, patience)
+}
+
+/// Asks for a path that is open to everybody: nobody is shown a token.
+///
+/// # Errors
+/// As [`get`].
+pub(super) fn get_public(
+    place: &Place,
+    path: &str,
+    patience: Option<Duration>,
+) -> io::Result<Answer> {
+    ask(place, path, "", patience)
+}
+
+fn ask(place: &Place, path: &str, lines: &str, patience: Option<Duration>) -> io::Result<Answer> {
+    let (mut stream, host) = connect(place, patience)?;
+    let head = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{lines}\r\n");
     stream.write_all(head.as_bytes())?;
     let mut body = BufReader::new(stream);
     let mut line = String::new();
@@ -51,11 +76,33 @@ pub(super) fn get(
     Ok(Answer { status, body })
 }
 
+fn connect(place: &Place, patience: Option<Duration>) -> io::Result<(Box<dyn Stream>, String)> {
+    match place {
+        Place::Tcp(listen) => {
+            let address = reachable(*listen);
+            let stream = TcpStream::connect_timeout(&address, CONNECT)?;
+            stream.set_read_timeout(patience)?;
+            Ok((Box::new(stream), address.to_string()))
+        }
+        Place::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(patience)?;
+            Ok((Box::new(stream), "localhost".to_owned()))
+        }
+    }
+}
+
 impl Answer {
-    /// What a refusal says to people; empty for any other answer.
-    pub(super) fn refusal(self) -> String {
+    /// The whole body; cut where it is too long for an answer of ours.
+    pub(super) fn text(self) -> String {
         let mut text = String::new();
         let _ = self.body.take(LONGEST).read_to_string(&mut text);
+        text
+    }
+
+    /// What a refusal says to people; empty for any other answer.
+    pub(super) fn refusal(self) -> String {
+        let text = self.text();
         let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         let field = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
         format!("{} {}", field("code"), field("detail")).trim().to_owned()

@@ -10,6 +10,7 @@ use super::{
     error::broken_upload,
     forward::{self, Repeat},
     guard, health,
+    listener::Door,
     observe::record::{Observed, Record},
     overrides, pace,
     policy::{self, Subject},
@@ -35,14 +36,14 @@ use std::time::Instant;
 impl Worker {
     /// Answers one request. Its record goes with the body of the answer, whose end counts and
     /// logs it.
-    pub async fn handle(&self, request: Request<Incoming>) -> Response<Observed> {
+    pub async fn handle(&self, request: Request<Incoming>, door: Door) -> Response<Observed> {
         let mut record = Record::begin(&self.recorder, &request);
         let named = if request.headers().keys().any(overrides::is_switch) {
             Named::ByRequest
         } else {
             Named::Base
         };
-        let response = match self.walk(request, named, &mut record).await {
+        let response = match self.walk(request, door, named, &mut record).await {
             Ok(response) => response,
             Err(refusal) => {
                 record.refused(&refusal);
@@ -55,13 +56,14 @@ impl Worker {
     async fn walk(
         &self,
         request: Request<Incoming>,
+        door: Door,
         named: Named,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Refusal> {
         let proxy = &*self.proxy;
         let (mut parts, body) = request.into_parts();
         // First of all: nothing is done for a caller who may be a web page.
-        guard::admit(&parts, &proxy.hosts)?;
+        guard::admit(&parts, proxy.doors.hosts(door))?;
         if health::is_own(parts.uri.path()) {
             record.endpoint();
         }

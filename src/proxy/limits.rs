@@ -1,5 +1,5 @@
 //! How much of us one caller, one connection, or all of them together may take.
-//! Made by `cli`, enforced by `server` (connections, heads) and `handler` (requests of a caller),
+//! Made by `cli`, enforced by `accept` (connections), `connection` (heads) and `handler` (requests of a caller),
 //! shown by `/_mp/limits`.
 //! Invariant: a slot that was taken is given back however its request ends.
 
@@ -7,7 +7,10 @@ use crate::model::refusal::{Code, Refusal};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -112,6 +115,57 @@ impl Drop for Slot {
                 all.remove(&self.caller);
             }
         }
+    }
+}
+
+/// Connections that are open, and those that were too many.
+#[derive(Debug, Default)]
+pub struct Open {
+    now: Arc<AtomicUsize>,
+    refused: AtomicU64,
+}
+
+impl Open {
+    /// How many there are.
+    #[must_use]
+    pub fn now(&self) -> usize {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// One more, for as long as the value lives.
+    #[must_use]
+    pub fn count(&self) -> Counted {
+        Counted::new(&self.now)
+    }
+
+    /// One was too many.
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were too many.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+/// One more of something, for as long as this lives.
+#[derive(Debug)]
+pub struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    /// Counts it.
+    #[must_use]
+    pub fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -43,7 +43,7 @@ pub enum Running {
 }
 
 impl RunFile {
-    /// Leaves the note for the listener `name`, such as `127.0.0.1:8787`.
+    /// Leaves the note for the listener `name`, such as `127.0.0.1:8787` or the path of a socket.
     ///
     /// # Errors
     /// No private place for it, or the system's own refusal.
@@ -108,8 +108,14 @@ pub fn running(env: &Env, name: &str) -> io::Result<Running> {
 fn path(env: &Env, name: &str) -> Option<PathBuf> {
     let runtime = env.get("XDG_RUNTIME_DIR").map(|path| PathBuf::from(path).join("mp-proxy"));
     let directory = runtime.or_else(|| Some(env.storage_root()?.join("run")))?;
-    let safe = |c: char| if c.is_ascii_alphanumeric() || ".:-_[]".contains(c) { c } else { '%' };
-    Some(directory.join(format!("{}.json", name.chars().map(safe).collect::<String>())))
+    // A path is made one name, and no two paths the same.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:-_[]".contains(&byte);
+    let safe = |byte: u8| match byte {
+        b'/' => "%".to_owned(),
+        byte if plain(byte) => char::from(byte).to_string(),
+        byte => format!("~{byte:02x}"),
+    };
+    Some(directory.join(format!("{}.json", name.bytes().map(safe).collect::<String>())))
 }
 
 fn namespace() -> Option<String> {

@@ -55,4 +55,5 @@ mod soak;
 mod support;
 mod tls;
 mod tokens;
+mod unix_socket;
 mod wire;

@@ -1,24 +1,20 @@
 //! Arguments of the listener: where it is, and who may come in.
 //! Part of `mp-proxy serve`.
 
+use super::Place;
 use crate::proxy::{
     hosts::AllowedHost,
     listen::{Listen, Remote},
 };
 use clap::Args;
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 /// `--listen` and what goes with it.
 #[derive(Debug, Args)]
 pub struct Listener {
-    /// Address and port to listen on; port 0 takes any free one
-    #[arg(
-        long,
-        env = "MP_PROXY_LISTEN",
-        default_value = "127.0.0.1:8787",
-        value_name = "ADDR:PORT"
-    )]
-    pub listen: SocketAddr,
+    /// Where it is.
+    #[command(flatten)]
+    pub place: Place,
     /// Another name that requests may be addressed to; repeat it, or separate names by commas
     #[arg(long, env = "MP_PROXY_ALLOW_HOST", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub allow_host: Vec<AllowedHost>,
@@ -37,7 +33,9 @@ impl Listener {
     pub fn listen(self) -> Listen {
         let remote = if self.insecure_allow_remote { Remote::Allowed } else { Remote::Refused };
         Listen {
-            address: self.listen,
+            address: self.place.listen,
+            unix: self.place.unix_socket,
+            inherited: None,
             hosts: self.allow_host,
             tokens: self.client_token_file.filter(|path| !path.as_os_str().is_empty()),
             remote,

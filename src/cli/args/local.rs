@@ -1,28 +1,15 @@
 //! Arguments of the commands that look after a running proxy.
 
-use super::Serve;
+use super::{Place, Serve};
 use clap::Args;
-use std::{ffi::OsString, net::SocketAddr};
-
-/// Which proxy is meant.
-#[derive(Debug, Args)]
-pub struct Local {
-    /// Where it listens
-    #[arg(
-        long,
-        env = "MP_PROXY_LISTEN",
-        default_value = "127.0.0.1:8787",
-        value_name = "ADDR:PORT"
-    )]
-    pub listen: SocketAddr,
-}
+use std::ffi::OsString;
 
 /// `mp-proxy health`.
 #[derive(Debug, Args)]
 pub struct Health {
     /// Which proxy.
     #[command(flatten)]
-    pub local: Local,
+    pub place: Place,
     /// Ask only whether the process answers, not whether a session resolves
     #[arg(long)]
     pub live: bool,
@@ -33,7 +20,7 @@ pub struct Health {
 pub struct Patient {
     /// Which proxy.
     #[command(flatten)]
-    pub local: Local,
+    pub place: Place,
     /// Seconds after which to give up
     #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub timeout: u64,
@@ -44,7 +31,7 @@ pub struct Patient {
 pub struct Tail {
     /// Which proxy.
     #[command(flatten)]
-    pub local: Local,
+    pub place: Place,
     /// Print each request as one JSON object
     #[arg(long)]
     pub json: bool,
@@ -54,6 +41,7 @@ pub struct Tail {
 #[derive(Debug, Args)]
 #[command(
     mut_arg("listen", |arg| arg.hide(true)),
+    mut_arg("unix_socket", |arg| arg.hide(true)),
     mut_arg("client_token_file", |arg| arg.hide(true)),
     mut_arg("log_level", |arg| arg.default_value("warn"))
 )]

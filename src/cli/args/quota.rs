@@ -1,6 +1,6 @@
 //! Arguments of `mp-proxy quota`.
 
-use super::local::Local;
+use super::Place;
 use crate::cli::output::OutputArgs;
 use clap::Args;
 
@@ -9,7 +9,7 @@ use clap::Args;
 pub struct Quota {
     /// Which proxy is asked, if one runs there.
     #[command(flatten)]
-    pub local: Local,
+    pub place: Place,
     /// Only this project
     #[arg(short, long, value_name = "ID")]
     pub project: Option<String>,

@@ -53,7 +53,6 @@ async fn run(args: &Demo) -> Result<(), Refusal> {
         .map_err(|error| failed("address the stand-in", &error))?;
     let options = Options {
         listen: Listen::on(SocketAddr::from(([127, 0, 0, 1], 0))),
-        inherited: None,
         upstream: Some(upstream.clone()),
         base: Selection::default(),
         client_authorization: ClientAuthorization::Replace,
@@ -69,7 +68,7 @@ async fn run(args: &Demo) -> Result<(), Refusal> {
     };
     let server = Server::bind(options, Arc::clone(&env))
         .map_err(|error| failed("start the proxy", &error))?;
-    let address = server.address();
+    let address = server.address().ok_or_else(|| Refusal::config("there is no address"))?;
     let stop = first_signal()?;
     let (end, ended) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(async move {

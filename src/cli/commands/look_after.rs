@@ -8,6 +8,7 @@ use crate::{
         local,
     },
     model::refusal::Refusal,
+    proxy::listen::Place,
     sys::{
         env::Env,
         run_file::{Running, running},
@@ -15,7 +16,6 @@ use crate::{
 };
 use rustix::process::{Signal, kill_process, test_kill_process};
 use std::{
-    net::SocketAddr,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[must_use]
 pub fn health(args: &Health, env: &Env) -> ExitCode {
     let path = if args.live { "/_mp/livez" } else { "/_mp/readyz" };
-    finish(ask(args.local.listen, path, env).and_then(|()| say("healthy\n")))
+    finish(ask(&args.place.reached(), path, env).and_then(|()| say("healthy\n")))
 }
 
 /// `mp-proxy wait`: returns when the proxy is ready.
@@ -35,7 +35,7 @@ pub fn health(args: &Health, env: &Env) -> ExitCode {
 pub fn wait(args: &Patient, env: &Env) -> ExitCode {
     let end = Instant::now() + Duration::from_secs(args.timeout);
     finish(loop {
-        match ask(args.local.listen, "/_mp/readyz", env) {
+        match ask(&args.place.reached(), "/_mp/readyz", env) {
             Ok(()) => break say("ready\n"),
             Err(refusal) if Instant::now() >= end => {
                 break Err(Refusal { message: format!("gave up: {}", refusal.message), ..refusal });
@@ -52,24 +52,24 @@ pub fn stop(args: &Patient, env: &Env) -> ExitCode {
 }
 
 fn end_it(args: &Patient, env: &Env) -> Result<(), Refusal> {
-    let listen = args.local.listen;
+    let name = args.place.reached().name();
     let failed = |error: std::io::Error| {
-        Refusal::config(format!("cannot stop the mp-proxy at `{listen}`: {error}"))
+        Refusal::config(format!("cannot stop the mp-proxy at `{name}`: {error}"))
     };
-    let pid = match running(env, &listen.to_string()).map_err(failed)? {
+    let pid = match running(env, &name).map_err(failed)? {
         Running::Process(pid) => pid,
         Running::Elsewhere => {
-            return Err(Refusal::config(format!("the mp-proxy at `{listen}` runs in a container"))
+            return Err(Refusal::config(format!("the mp-proxy at `{name}` runs in a container"))
                 .hint("stop the container"));
         }
         Running::Nobody => {
-            return Err(Refusal::config(format!("no mp-proxy of yours listens at `{listen}`"))
-                .hint("pass --listen ADDR:PORT as `serve` printed it"));
+            return Err(Refusal::config(format!("no mp-proxy of yours listens at `{name}`"))
+                .hint("pass --listen ADDR:PORT as `serve` printed it, or --unix-socket PATH"));
         }
     };
     kill_process(pid, Signal::TERM).map_err(|error| failed(error.into()))?;
     let end = Instant::now() + Duration::from_secs(args.timeout);
-    while running(env, &listen.to_string()).map_err(failed)? == Running::Process(pid) {
+    while running(env, &name).map_err(failed)? == Running::Process(pid) {
         if Instant::now() >= end {
             return Err(Refusal::config(format!("process {pid} is still finishing requests"))
                 .hint("wait longer with --timeout, or stop it again to cut them off"));
@@ -89,16 +89,17 @@ fn is_zombie(pid: rustix::process::Pid) -> bool {
     stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")))
 }
 
-fn ask(listen: SocketAddr, path: &str, env: &Env) -> Result<(), Refusal> {
-    match local::get(listen, path, env, Some(ANSWER)) {
+fn ask(place: &Place, path: &str, env: &Env) -> Result<(), Refusal> {
+    let name = place.name();
+    match local::get(place, path, env, Some(ANSWER)) {
         Ok(answer) if answer.status == 200 => Ok(()),
         Ok(answer) => {
             let status = answer.status;
-            let message = format!("mp-proxy at `{listen}` answers {status}: {}", answer.refusal());
-            Err(Refusal::config(message).hint(format!("curl http://{listen}{path}")))
+            let message = format!("mp-proxy at `{name}` answers {status}: {}", answer.refusal());
+            Err(Refusal::config(message).hint(place.curl(path)))
         }
-        Err(error) => Err(Refusal::config(format!("no mp-proxy answers at `{listen}`: {error}"))
-            .hint(format!("mp-proxy serve --listen {listen}"))),
+        Err(error) => Err(Refusal::config(format!("no mp-proxy answers at `{name}`: {error}"))
+            .hint(format!("mp-proxy serve {}", place.flag()))),
     }
 }
 

@@ -50,12 +50,12 @@ pub fn quota(args: &Quota, env: &Env, notes: Notes) -> ExitCode {
 }
 
 fn answer(args: &Quota, env: &Env) -> Result<Answer, Refusal> {
-    let listen = args.local.listen;
+    let name = args.place.reached().name();
     let (live, note) = match ask(args, env) {
         Ok(said) if said.pace == "off" => {
-            (Vec::new(), format!("mp-proxy at `{listen}` counts nothing (--pace off)"))
+            (Vec::new(), format!("mp-proxy at `{name}` counts nothing (--pace off)"))
         }
-        Ok(said) => (said.quotas, format!("as mp-proxy at `{listen}` and the ledgers have it")),
+        Ok(said) => (said.quotas, format!("as mp-proxy at `{name}` and the ledgers have it")),
         Err(error) => (Vec::new(), format!("{error}: as the ledgers have it")),
     };
     let wanted = |report: &Report| args.project.as_ref().is_none_or(|id| *id == report.project);
@@ -77,20 +77,21 @@ struct Said {
 
 /// Asks the proxy; an error says why there is no answer.
 fn ask(args: &Quota, env: &Env) -> Result<Said, String> {
-    let listen = args.local.listen;
-    let nobody = |error: io::Error| format!("no mp-proxy answers at `{listen}` ({error})");
-    let answer = local::get(listen, "/_mp/quota", env, Some(PATIENCE)).map_err(nobody)?;
+    let place = args.place.reached();
+    let name = place.name();
+    let nobody = |error: io::Error| format!("no mp-proxy answers at `{name}` ({error})");
+    let answer = local::get(&place, "/_mp/quota", env, Some(PATIENCE)).map_err(nobody)?;
     if answer.status != 200 {
         let status = answer.status;
         return Err(format!(
-            "what listens at `{listen}` answers {status} ({}; MP_PROXY_TOKEN may hold a caller's token)",
+            "what listens at `{name}` answers {status} ({}; MP_PROXY_TOKEN may hold a caller's token)",
             answer.refusal()
         ));
     }
     let mut text = Vec::new();
     answer.body.take(LONGEST).read_to_end(&mut text).map_err(nobody)?;
     serde_json::from_slice(&text)
-        .map_err(|_| format!("what listens at `{listen}` is no mp-proxy of this version"))
+        .map_err(|_| format!("what listens at `{name}` is no mp-proxy of this version"))
 }
 
 /// Every ledger below the storage root.

@@ -51,7 +51,8 @@ fn start(args: Run, env: &Arc<Env>) -> Result<ExitCode, Refusal> {
         .map_err(|error| Refusal::config(format!("cannot start the runtime: {error}")))?;
     let code = runtime.block_on(async {
         let server = Server::bind(options, private).map_err(|error| serve::cannot_start(&error))?;
-        prepare(&mut child, &server, env, token.secret());
+        let address = server.address().ok_or_else(|| Refusal::config("there is no address"))?;
+        prepare(&mut child, &server, address, env, token.secret());
         let mut signals = Signals::listen()?;
         let child = match child.spawn() {
             Ok(child) => child,
@@ -75,7 +76,7 @@ fn start(args: Run, env: &Arc<Env>) -> Result<ExitCode, Refusal> {
 }
 
 /// What the program gets to know: where the proxy is and how to be let in.
-fn prepare(child: &mut Command, server: &Server, env: &Env, token: &str) {
+fn prepare(child: &mut Command, server: &Server, address: SocketAddr, env: &Env, token: &str) {
     // SECURITY: the program talks to Mixpanel through us; it needs none of these.
     let snapshot = server.proxy().snapshot();
     let of_accounts = snapshot.config.iter().flat_map(|config| config.token_variables());
@@ -88,7 +89,6 @@ fn prepare(child: &mut Command, server: &Server, env: &Env, token: &str) {
         // `mp` asks for some credential of its own before it sends anything; we replace it.
         child.env(env::MP_OAUTH_TOKEN, "replaced-by-mp-proxy");
     }
-    let address = server.address();
     child.env("MP_API_BASE_URL", format!("http://mp-proxy:{token}@{address}"));
     child.env("MP_PROXY_URL", format!("http://{address}"));
     child.env(env::MP_PROXY_TOKEN, token);

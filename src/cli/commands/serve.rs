@@ -7,21 +7,17 @@ use crate::{
         args::{Log, LogFormat, LogLevel, Serve},
         commands::print,
         error::{Form, report},
+        local,
     },
     model::refusal::{Code, Refusal},
     proxy::{
         forward::Timeouts,
+        listen::Place,
         server::{Options, Server, StartError},
     },
     sys::{env::Env, hardening, run_file::RunFile},
 };
-use std::{
-    io::{IsTerminal as _, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -31,11 +27,7 @@ pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     start_log(&args.log);
     hardening::silence_panics();
     let outcome = options(args, &env).and_then(|mut options| {
-        if let Some(listener) = service::inherited()? {
-            let unnamed = |error| Refusal::config(format!("the inherited socket: {error}"));
-            options.listen.address = listener.local_addr().map_err(unnamed)?;
-            options.inherited = Some(Arc::new(listener));
-        }
+        options.listen.inherited = service::inherited()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -53,7 +45,6 @@ pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
 pub(super) fn options(args: Serve, env: &Env) -> Result<Options, Refusal> {
     Ok(Options {
         listen: args.listener.listen(),
-        inherited: None,
         upstream: args.upstream,
         base: args.axes.selection()?,
         client_authorization: args.client_authorization,
@@ -86,11 +77,20 @@ async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
             tracing::warn!(code = refusal.code.as_str(), hint, "no base session: {refusal}");
         }
     }
-    print(&format!("http://{}\n", server.address()))
+    let places = server.places();
+    // One line, whatever there is: the first place; a unix socket beside it is where the user put it.
+    let first = places.first().map(ToString::to_string).unwrap_or_default();
+    print(&format!("{first}\n"))
         .map_err(|error| Refusal::config(format!("cannot write the address to stdout: {error}")))?;
     let stop = first_signal()?;
-    let _note = RunFile::leave(&env, &server.address().to_string())
-        .map_err(|error| tracing::debug!(%error, "`mp-proxy stop` will not find this process"));
+    let notes = places.iter().map(|place| RunFile::leave(&env, &place.name()));
+    let _notes: Vec<_> = notes
+        .map(|note| {
+            note.map_err(
+                |error| tracing::debug!(%error, "`mp-proxy stop` will not find this process"),
+            )
+        })
+        .collect();
     let _service = Service::start(&server)?;
     let stop = async {
         stop.await;
@@ -119,11 +119,13 @@ pub(super) fn cannot_start(error: &StartError) -> Refusal {
         StartError::Listen { address, source }
             if source.kind() == std::io::ErrorKind::AddrInUse =>
         {
-            let holder = if held_by_us(*address) { "another mp-proxy" } else { "another program" };
+            let holder = if held_by_us(&Place::Tcp(*address)) { "another mp-proxy" } else { "another program" };
             Refusal { message: format!("`{address}` is taken by {holder}"), ..refusal }
                 .hint("stop it, or pass --listen 127.0.0.1:0 for any free port")
         }
         StartError::Listen { .. } => refusal.hint("pass --listen 127.0.0.1:PORT"),
+        StartError::Unix(error) => refusal.hint(error.hint()),
+        StartError::Inherited(_) => refusal.hint("check ListenStream= of the socket unit"),
         StartError::Roots(_) => {
             refusal.hint("install the ca-certificates package, or set SSL_CERT_FILE")
         }
@@ -136,16 +138,10 @@ pub(super) fn cannot_start(error: &StartError) -> Refusal {
 }
 
 /// Asks the holder of the port who it is.
-fn held_by_us(address: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(500))?;
-        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-        write!(stream, "GET /_mp/version HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-        let mut answer = Vec::new();
-        stream.take(4096).read_to_end(&mut answer)?;
-        Ok(String::from_utf8_lossy(&answer).contains(r#""name":"mp-proxy""#))
-    };
-    ask().unwrap_or(false)
+fn held_by_us(place: &Place) -> bool {
+    let patience = Some(Duration::from_millis(500));
+    local::get_public(place, "/_mp/version", patience)
+        .is_ok_and(|answer| answer.text().contains(r#""name":"mp-proxy""#))
 }
 
 pub(super) fn start_log(log: &Log) {

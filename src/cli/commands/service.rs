@@ -2,20 +2,19 @@
 //! Without systemd each of these does nothing.
 
 use crate::{
+    cli::local,
     model::refusal::Refusal,
-    proxy::{server::Server, shared::Proxy},
+    proxy::{
+        listen::{Inherited, Place},
+        server::Server,
+        shared::Proxy,
+    },
 };
 use listenfd::ListenFd;
 use rustix::net::{AddressFamily, SocketType};
 use sd_notify::NotifyState;
-use std::{
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     signal::unix::{SignalKind, signal},
     task::JoinHandle,
 };
@@ -23,8 +22,8 @@ use tokio::{
 /// The socket of `mp-proxy.socket`, if we were started by it.
 ///
 /// # Errors
-/// More than one socket, or one that is not a TCP listener.
-pub(super) fn inherited() -> Result<Option<TcpListener>, Refusal> {
+/// More than one socket, or one that is neither a TCP nor a unix listener.
+pub(super) fn inherited() -> Result<Option<Inherited>, Refusal> {
     let mut sockets = ListenFd::from_env();
     let wrong = |text: String| {
         Refusal::config(text).hint("give the socket unit one ListenStream=127.0.0.1:8787")
@@ -33,6 +32,9 @@ pub(super) fn inherited() -> Result<Option<TcpListener>, Refusal> {
         0 => return Ok(None),
         1 => {}
         count => return Err(wrong(format!("systemd passed {count} sockets, one is understood"))),
+    }
+    if let Ok(listener) = sockets.take_unix_listener(0) {
+        return Ok(listener.map(|listener| Inherited::Unix(Arc::new(listener))));
     }
     let listener = match sockets.take_tcp_listener(0) {
         Ok(listener) => Ok(listener),
@@ -43,7 +45,9 @@ pub(super) fn inherited() -> Result<Option<TcpListener>, Refusal> {
             sockets.take_custom::<TcpListener>(0, family, kind, "tcp6 socket")
         }
     };
-    listener.map_err(|error| wrong(format!("the socket that systemd passed is unusable: {error}")))
+    listener
+        .map(|listener| listener.map(|listener| Inherited::Tcp(Arc::new(listener))))
+        .map_err(|error| wrong(format!("the socket that systemd passed is unusable: {error}")))
 }
 
 /// Says that we are ready, keeps saying that we are alive, and re-reads the files on SIGHUP.
@@ -65,9 +69,10 @@ impl Service {
             }
         })];
         if let Some(limit) = sd_notify::watchdog_enabled() {
-            tasks.push(tokio::spawn(watch(server.address(), limit / 2)));
+            tasks.push(tokio::spawn(watch(server.places(), limit / 2)));
         }
-        let status = format!("listening on http://{}", server.address());
+        let places: Vec<_> = server.places().iter().map(ToString::to_string).collect();
+        let status = format!("listening on {}", places.join(" and "));
         tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
         Ok(Self(tasks))
     }
@@ -97,35 +102,28 @@ fn reload(proxy: &Arc<Proxy>) {
     tell(&[NotifyState::Ready]);
 }
 
-/// Says that we are alive as long as we answer.
-async fn watch(address: SocketAddr, pause: Duration) {
+/// Says that we are alive as long as we answer, by every door.
+async fn watch(places: Vec<Place>, pause: Duration) {
     loop {
         tokio::time::sleep(pause).await;
-        match tokio::time::timeout(pause, answers(address)).await {
-            Ok(Ok(())) => tell(&[NotifyState::Watchdog]),
-            Ok(Err(error)) => tracing::error!(%error, "we do not answer ourselves"),
+        let asked = places.clone();
+        let answers = tokio::task::spawn_blocking(move || {
+            asked.iter().try_for_each(|place| alive(place, pause))
+        });
+        match tokio::time::timeout(pause, answers).await {
+            Ok(Ok(Ok(()))) => tell(&[NotifyState::Watchdog]),
+            Ok(Ok(Err(error))) => tracing::error!(%error, "we do not answer ourselves"),
+            Ok(Err(error)) => tracing::error!(%error, "the watchdog cannot ask"),
             Err(_) => tracing::error!("we do not answer ourselves in time"),
         }
     }
 }
 
-async fn answers(address: SocketAddr) -> std::io::Result<()> {
-    let mut address = address;
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
+fn alive(place: &Place, patience: Duration) -> io::Result<()> {
+    match local::get_public(place, "/_mp/livez", Some(patience))?.status {
+        200 => Ok(()),
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
-    let mut stream = TcpStream::connect(address).await?;
-    let head = format!("GET /_mp/livez HTTP/1.0\r\nHost: {address}\r\n\r\n");
-    stream.write_all(head.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(4096).read_to_end(&mut answer).await?;
-    if answer.starts_with(b"HTTP/1.0 200") || answer.starts_with(b"HTTP/1.1 200") {
-        return Ok(());
-    }
-    Err(std::io::ErrorKind::InvalidData.into())
 }
 
 /// A manager that does not listen is none of our business.

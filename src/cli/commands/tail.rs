@@ -23,15 +23,16 @@ pub fn tail(args: &Tail, env: &Env) -> ExitCode {
 }
 
 fn follow(args: &Tail, env: &Env) -> Result<(), Refusal> {
-    let listen = args.local.listen;
+    let place = args.place.reached();
+    let name = place.name();
     let gone = |error: std::io::Error| {
-        Refusal::config(format!("no mp-proxy answers at `{listen}`: {error}"))
-            .hint(format!("mp-proxy serve --listen {listen}"))
+        Refusal::config(format!("no mp-proxy answers at `{name}`: {error}"))
+            .hint(format!("mp-proxy serve {}", place.flag()))
     };
-    let answer = local::get(listen, "/_mp/events", env, None).map_err(gone)?;
+    let answer = local::get(&place, "/_mp/events", env, None).map_err(gone)?;
     if answer.status != 200 {
         let status = answer.status;
-        let message = format!("mp-proxy at `{listen}` answers {status}: {}", answer.refusal());
+        let message = format!("mp-proxy at `{name}` answers {status}: {}", answer.refusal());
         return Err(Refusal::config(message).hint("set MP_PROXY_TOKEN to a caller's token"));
     }
     for line in answer.body.lines() {

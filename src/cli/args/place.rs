@@ -1,0 +1,34 @@
+//! Where a proxy is: for `serve` where to listen, for `health`, `wait`, `stop` and `tail` whom to
+//! ask. The same flags and variables, so that one environment serves both.
+
+use crate::{proxy::listen::Place as Reached, sys::unix_socket::canonical};
+use clap::{Args, builder::ArgPredicate};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// `--listen` and `--unix-socket`.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// Address and port of the listener; port 0 takes any free one
+    #[arg(
+        long,
+        env = "MP_PROXY_LISTEN",
+        default_value = "127.0.0.1:8787",
+        default_value_if("unix_socket", ArgPredicate::IsPresent, None),
+        value_name = "ADDR:PORT"
+    )]
+    pub listen: Option<SocketAddr>,
+    /// Unix socket of the listener (made with mode 0600); without --listen it is the only one
+    #[arg(long, env = "MP_PROXY_UNIX_SOCKET", value_name = "PATH")]
+    pub unix_socket: Option<PathBuf>,
+}
+
+impl Place {
+    /// Where to ask: by the unix socket, if there is one.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        match (&self.unix_socket, self.listen) {
+            (None, Some(address)) => Reached::Tcp(address),
+            (path, _) => Reached::Unix(canonical(path.as_deref().unwrap_or("".as_ref()))),
+        }
+    }
+}
