@@ -3,6 +3,7 @@
 
 mod account_block;
 pub mod bridge;
+pub mod bridge_copy;
 pub mod callers;
 pub mod clients;
 pub mod config;

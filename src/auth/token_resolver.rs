@@ -3,6 +3,7 @@
 //! Invariants: resolving writes no file (quirks B1 to B3), only a renewal does; a request waits
 //! only if there is no good token.
 
+mod in_bridge;
 mod keeper;
 mod login;
 mod pause;
@@ -15,7 +16,8 @@ pub mod stats;
 pub use ready_token::ReadyToken;
 
 use self::{
-    keeper::{InBridge, OnDisk},
+    in_bridge::InBridge,
+    keeper::OnDisk,
     login::{Login, Parts},
     stats::Stats,
 };
@@ -163,7 +165,7 @@ impl TokenResolvers {
         };
         match &session.bridge {
             None => Login::new(parts, disk),
-            Some(path) => Login::new(parts, InBridge { disk, path: Arc::clone(path) }),
+            Some(path) => Login::new(parts, InBridge::new(disk, Arc::clone(path))),
         }
     }
 }

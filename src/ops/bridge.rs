@@ -9,7 +9,7 @@ use crate::{
         id::{ProjectId, WorkspaceId},
         refusal::{Code, Refusal},
     },
-    store::{clients, config::Config, snapshot::load_once, tokens},
+    store::{bridge_copy::BridgeCopy, clients, config::Config, snapshot::load_once, tokens},
     sys::{
         env::Env,
         locked_file::LockedFile,
@@ -146,7 +146,7 @@ pub struct Removed {
     pub path: Option<PathBuf>,
 }
 
-/// Removes a bridge: the one at this path, else at `MP_AUTH_FILE`, else the first default place
+/// Removes a bridge, and what its tokens became here: the one at this path, else at `MP_AUTH_FILE`, else the first default place
 /// that has one.
 ///
 /// # Errors
@@ -164,5 +164,6 @@ pub fn remove(env: &Env, at: Option<&Path>) -> Result<Removed, Refusal> {
     let file = LockedFile::acquire(path, env.home(), LOCK_WAIT).map_err(failed)?;
     let removed = file.remove().map_err(failed)?;
     file.leave_no_lock();
+    BridgeCopy::new(env, path).remove(LOCK_WAIT).map_err(failed)?;
     Ok(Removed { removed, path: Some(path.clone()) })
 }

@@ -4,7 +4,8 @@
 use crate::{
     reference::environment,
     support::{Home, Upstream},
-    tokens::{BROWSER, TOKENS, bridge, oauth, tokens},
+    tokens::{BROWSER, TOKENS, oauth, tokens},
+    tokens_bridge::bridge,
 };
 use serde_json::{Value, json};
 use std::{fs, process::Command};

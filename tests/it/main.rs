@@ -55,5 +55,6 @@ mod soak;
 mod support;
 mod tls;
 mod tokens;
+mod tokens_bridge;
 mod unix_socket;
 mod wire;

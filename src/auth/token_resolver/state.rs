@@ -73,8 +73,9 @@ impl State {
             let tokens = &one.tokens;
             let renewable = tokens.refresh_fingerprint().is_some_and(|p| !self.spent.contains(&p));
             let shared = match one.place {
-                Place::Disk => 2,
-                Place::Bridge => 1,
+                Place::Disk => 3,
+                Place::Bridge => 2,
+                Place::Copy => 1,
                 Place::Memory => 0,
             };
             // Quirks B1-B3: of those that are good the one that lasts longest; only where none is
