@@ -9,7 +9,7 @@ use super::{
     destination::Destination,
     error::broken_upload,
     forward::{self, Repeat},
-    guard, health,
+    guard, health, inspector,
     listener::Door,
     observe::record::{Observed, Record},
     overrides, pace,
@@ -26,7 +26,7 @@ use crate::{
     auth::{ready::ReadySession, switch::Switch},
     model::{
         origin::{Family, Origin},
-        refusal::Refusal,
+        refusal::{Code, Refusal},
     },
 };
 use http::{HeaderMap, Method, Request, Response, Uri, header, uri};
@@ -43,11 +43,16 @@ impl Worker {
         } else {
             Named::Base
         };
+        let page = inspector::is_page(request.uri().path(), request.headers());
         let response = match self.walk(request, door, named, &mut record).await {
             Ok(response) => response,
             Err(refusal) => {
                 record.refused(&refusal);
-                respond::refuse(&refusal, named)
+                let answer = respond::refuse(&refusal, named);
+                match refusal.code {
+                    Code::CallerUnknown if page => inspector::closed(answer),
+                    _ => answer,
+                }
             }
         };
         record.follow(response)

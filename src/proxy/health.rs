@@ -23,10 +23,11 @@ pub fn is_own(path: &str) -> bool {
     path == "/healthz" || path == "/_mp" || path.starts_with("/_mp/")
 }
 
-/// Whether the path is answered without a caller token.
+/// Whether the path is answered without a caller token: probes, and the icon, which browsers
+/// fetch without the password that they have.
 #[must_use]
 pub fn is_public(path: &str) -> bool {
-    ["/_mp/livez", "/healthz", "/_mp/readyz", "/_mp/version"].contains(&path)
+    ["/_mp/livez", "/healthz", "/_mp/readyz", "/_mp/version", "/_mp/icon.svg"].contains(&path)
 }
 
 /// Answers one of our own paths.

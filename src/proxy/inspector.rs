@@ -17,7 +17,9 @@ use super::{
     shared::Proxy,
 };
 use crate::model::refusal::{Code, Refusal};
-use http::{HeaderValue, Response, StatusCode, header};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use sha2::{Digest as _, Sha256};
 
 /// Nothing from anywhere but this origin, no inline script or style, no form, no frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -32,15 +34,57 @@ pub fn answer(proxy: &Proxy, path: &str) -> Option<Result<Response<ResponseBody>
         "/_mp/inspector.css" => {
             file("text/css; charset=utf-8", include_str!("inspector/inspector.css"))
         }
-        "/_mp/inspector.js" => {
-            file("text/javascript; charset=utf-8", include_str!("inspector/inspector.js"))
-        }
+        "/_mp/inspector.js" => script(include_str!("inspector/inspector.js")),
+        "/_mp/overview.js" => script(include_str!("inspector/overview.js")),
+        "/_mp/dom.js" => script(include_str!("inspector/dom.js")),
         "/_mp/icon.svg" => file("image/svg+xml", include_str!("inspector/icon.svg")),
         "/_mp/overview" => json_answer(StatusCode::OK, &overview::overview(proxy)),
         "/_mp/events" => return Some(events(proxy)),
         "/_mp/metrics" => return Some(scrape(proxy)),
         _ => return None,
     }))
+}
+
+/// Whether a person waits for the page, rather than a program for a document.
+#[must_use]
+pub fn is_page(path: &str, headers: &HeaderMap) -> bool {
+    matches!(path, "/_mp" | "/_mp/")
+        && headers
+            .get(header::ACCEPT)
+            .and_then(|accept| accept.to_str().ok())
+            .is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// What a person sees who gives no token: the same answer, but for reading. The browser shows it
+/// after its own question for a password was turned down.
+#[must_use]
+pub fn closed(mut refused: Response<ResponseBody>) -> Response<ResponseBody> {
+    let style = include_str!("inspector/closed.css");
+    let page = concat!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
+        "<title>mp-proxy: a token, please</title>\n<style>",
+        include_str!("inspector/closed.css"),
+        "</style>\n</head>\n",
+        include_str!("inspector/closed.html"),
+    );
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
+        STANDARD.encode(Sha256::digest(style))
+    );
+    let answer = typed("text/html; charset=utf-8", full(page));
+    let headers = refused.headers_mut();
+    // The status and what asks for the password stay.
+    headers.extend(answer.headers().clone());
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    refused.map(|_| answer.into_body())
+}
+
+fn script(text: &'static str) -> Response<ResponseBody> {
+    file("text/javascript; charset=utf-8", text)
 }
 
 fn file(content_type: &'static str, text: &'static str) -> Response<ResponseBody> {

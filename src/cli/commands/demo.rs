@@ -99,7 +99,8 @@ async fn run(args: &Demo) -> Result<(), Refusal> {
             "\nTry it (Ctrl-C ends it):\n  curl 'http://{address}/api/query/events/names'\n  \
              curl -H 'X-Mp-Target: europe' 'http://{address}/api/query/events/names'\n  \
              curl -N 'http://{address}/api/2.0/export?rows=20&pause_ms=200'\n  \
-             curl 'http://{address}/_mp/session'\n"
+             curl 'http://{address}/_mp/session'\n\
+             Watch it in a browser: http://{address}/_mp/\n"
         );
         print(&text).map_err(|error| failed("write to stdout", &error))?;
         stop.await;

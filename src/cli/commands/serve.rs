@@ -80,6 +80,9 @@ async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
     let places = server.places();
     // One line, whatever there is: the first place; a unix socket beside it is where the user put it.
     let first = places.first().map(ToString::to_string).unwrap_or_default();
+    if let Some(page) = places.iter().map(ToString::to_string).find(|url| url.starts_with("http")) {
+        tracing::info!(url = %format_args!("{page}/_mp/"), "inspector, for the browser");
+    }
     print(&format!("{first}\n"))
         .map_err(|error| Refusal::config(format!("cannot write the address to stdout: {error}")))?;
     let stop = first_signal()?;

@@ -4,14 +4,6 @@
 
 const KEPT = 1000; // requests in memory
 const ROWS = 250; // requests on the page
-const byId = (id) => document.getElementById(id);
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-const number = new Intl.NumberFormat("en");
 const store = {
   get: (key) => { try { return localStorage.getItem(key); } catch { return null; } },
   set: (key, value) => { try { localStorage.setItem(key, value); } catch { /* private mode */ } },
@@ -33,113 +25,27 @@ function nextTheme() {
 }
 
 /* ---- overview ---- */
-const duration = (seconds) => {
-  const s = Math.max(0, Math.floor(seconds));
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
-};
-const TYPES = { service_account: "service account", oauth_browser: "browser login", oauth_token: "token" };
-
-function axis(list, name, value, source) {
-  const row = make("div");
-  row.append(make("dt", "", name));
-  const dd = make("dd", "", value);
-  if (source) dd.append(make("small", "", source));
-  row.append(dd);
-  list.append(row);
-}
-
-function showWho(state) {
-  const box = byId("who");
-  box.replaceChildren();
-  const session = state.session;
-  if (!session) {
-    box.append(make("p", "name", "nobody"));
-    box.append(make("p", "sub", "No session resolves; requests that name all they need still work."));
-    return;
-  }
-  box.append(make("p", "name", session.account.name));
-  box.append(make("p", "sub", `${TYPES[session.account.type] ?? session.account.type}, region ${session.account.region}`));
-  const list = make("dl");
-  axis(list, "Account", session.account.name, session.sources.account);
-  axis(list, "Project", session.project, session.sources.project);
-  axis(list, "Workspace", session.workspace ?? "none", session.sources.workspace);
-  for (const name of Object.keys(session.headers)) axis(list, "Header", name, "sent with each request");
-  box.append(list);
-  for (const text of [...session.warnings, ...state.warnings]) box.append(make("p", "warning", text));
-}
-
-function expiry(account) {
-  if (account.problem) return ["bad", account.problem.detail];
-  if (account.type !== "oauth_browser") return ["", account.credential];
-  if (account.expires_at == null) return ["warn", "not logged in"];
-  const left = account.expires_at - Date.now() / 1000;
-  return left > 0 ? ["", `token for ${duration(left)}`] : ["warn", "token expired"];
-}
-
-function fill(id, items, emptyText, draw) {
-  const list = byId(id);
-  list.replaceChildren();
-  if (!items.length) list.append(make("li", "empty", emptyText));
-  for (const item of items) {
-    const row = make("li");
-    draw(row, item);
-    list.append(row);
-  }
-}
-
-function showState(state) {
-  byId("version").textContent = state.version;
-  byId("total").textContent = number.format(state.requests);
-  byId("refused").textContent = number.format(state.refused);
-  byId("flying").textContent = number.format(state.in_flight);
-  const { opened, reused } = state.connections;
-  byId("reused").textContent = opened + reused ? `${Math.floor((100 * reused) / (opened + reused))} %` : "–";
-  byId("uptime").textContent = duration(state.uptime_seconds);
-  const problem = state.problem ?? state.policy.stale;
-  const notice = byId("notice");
-  notice.hidden = !problem;
-  if (problem) {
-    notice.replaceChildren(make("b", "", `${problem.code}: `), problem.detail);
-    if (problem.hint) notice.append(make("code", "", problem.hint));
-  }
-  showWho(state);
-  byId("accounts-count").textContent = state.accounts.length || "";
-  fill("accounts", state.accounts, "None in the config.", (row, account) => {
-    row.append(make("b", "", account.name));
-    if (account.active) row.append(make("span", "tag", "active"));
-    const [grade, text] = expiry(account);
-    const meta = make("span", `meta ${grade}`, [account.region, text].filter(Boolean).join(" · "));
-    meta.title = meta.textContent;
-    row.append(meta);
-  });
-  byId("targets-count").textContent = state.targets.length || "";
-  fill("targets", state.targets, "None in the config.", (row, target) => {
-    row.append(make("b", "", target.name));
-    const text = target.problem ? target.problem.detail
-      : [target.account, target.project, target.workspace].filter((part) => part != null).join(" / ");
-    row.append(make("span", `meta ${target.problem ? "bad" : ""}`, text));
-  });
-  byId("quota-card").hidden = !state.quotas.length;
-  fill("quotas", state.quotas, "", (row, quota) => {
-    row.append(make("b", "", quota.project), make("span", "tag", quota.api));
-    const meter = make("meter");
-    meter.max = quota.limit;
-    meter.low = quota.limit / 6;
-    meter.value = quota.left;
-    row.append(make("span", "meta", `${quota.left} of ${quota.limit}`), meter);
-  });
+function learn(state) {
+  tokenRequired = state.token_required;
+  accountNames = new Set(state.accounts.map((account) => account.name));
+  byId("example").textContent = ["curl", ...token(), `${location.origin}/api/query/events/names`].join(" ");
+  showState(state);
   ready = state.ready;
   showLink();
 }
 
+// Counters and quotas follow the requests, but not each of them.
+let soonTimer = 0;
+function refreshSoon() {
+  soonTimer ||= setTimeout(refresh, 1000);
+}
+
 async function refresh() {
+  soonTimer = 0;
   if (document.hidden) return;
   try {
-    const answer = await fetch("/_mp/overview", { headers: { accept: "application/json" } });
-    if (answer.ok) showState(await answer.json());
+    const answer = await fetch(`${location.origin}/_mp/overview`, { headers: { accept: "application/json" } });
+    if (answer.ok) learn(await answer.json());
   } catch { /* the event stream tells that the proxy is gone */ }
 }
 
@@ -171,6 +77,7 @@ function heard(message) {
     request.key = ++serial;
     waiting.push(request);
   }
+  refreshSoon();
   if (waiting.length > KEPT) {
     missed += waiting.length - KEPT;
     waiting = waiting.slice(-KEPT);
@@ -232,6 +139,17 @@ const phases = (r) => [
   ["body", "body", Math.max(0, r.ms - r.own_ms - r.paced_ms - r.upstream_ms)],
 ];
 
+function bar(request) {
+  const track = make("span", "track");
+  for (const [name, , value] of phases(request)) {
+    if (!value) continue;
+    const part = make("i", name);
+    part.style.flexGrow = value;
+    track.append(part);
+  }
+  return track;
+}
+
 function row(request, className) {
   const node = make("div", className);
   node.id = `r${request.key}`;
@@ -242,30 +160,33 @@ function row(request, className) {
   if (request.query.length) path.append(make("em", "", `?${request.query.join("&")}`));
   path.title = request.path;
   node.append(path, make("span", `status s${Math.floor(request.status / 100)}`, request.cut ? `${request.status}✂` : request.status));
+  if (request.cut) node.querySelector(".status").title = "cut off";
   node.append(make("span", "as", request.account ? `${request.account} / ${request.project}` : request.code ?? "–"));
   node.append(make("span", "num", ms(request.ms)));
   const timing = make("span", "timing");
-  const track = make("span", "track");
+  const track = bar(request);
   // Logarithmic: a millisecond and a minute both have to be seen.
   track.style.width = `${Math.min(100, 4 + 96 * Math.log10(1 + request.ms) / Math.log10(60001))}%`;
-  for (const [name, , value] of phases(request)) {
-    const part = make("i", name);
-    part.style.flexGrow = value;
-    track.append(part);
-  }
   timing.append(track);
   node.append(timing);
   return node;
 }
 
 /* ---- the chosen request ---- */
+let tokenRequired = false;
+let accountNames = new Set();
+// The shell puts it in: the page never knows the token.
+const token = () => tokenRequired ? ["-H", '"X-Mp-Proxy-Token: $MP_PROXY_TOKEN"'] : [];
 const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 function curl(request) {
   const query = request.query.map((name) => `${name}=…`).join("&");
-  const parts = ["curl"];
+  const parts = ["curl", ...token()];
+  if (/[[\]{}]/.test(request.path + query)) parts.push("--globoff");
   if (request.method === "HEAD") parts.push("--head");
   else if (request.method !== "GET") parts.push("-X", request.method);
-  if (request.account) parts.push("-H", quote(`X-Mp-Account: ${request.account}`), "-H", quote(`X-Mp-Project: ${request.project}`));
+  // An account of the environment or of a bridge cannot be named; it is what goes out anyway.
+  if (accountNames.has(request.account)) parts.push("-H", quote(`X-Mp-Account: ${request.account}`));
+  if (request.project) parts.push("-H", quote(`X-Mp-Project: ${request.project}`));
   if (request.workspace) parts.push("-H", quote(`X-Mp-Workspace: ${request.workspace}`));
   if (request.bytes_up) parts.push("--data-binary", "@body");
   parts.push(quote(`${location.origin}${request.path}${query && `?${query}`}`));
@@ -310,6 +231,7 @@ function choose(request) {
     item.append(make("i", name), `${label} ${ms(value)}`);
     list2.append(item);
   }
+  byId("bar").replaceChildren(bar(request));
   byId("curl").textContent = curl(request);
   node?.scrollIntoView({ block: "nearest" });
 }
@@ -390,8 +312,8 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("visibilitychange", refresh);
 
 paint();
-byId("example").textContent = `curl ${location.origin}/api/query/events/names`;
-const source = new EventSource("/_mp/events");
+// From the origin: a page that was opened as http://NAME:TOKEN@… has a base that may not be fetched from.
+const source = new EventSource(`${location.origin}/_mp/events`);
 source.addEventListener("open", () => { link = "open"; showLink(); refresh(); });
 source.addEventListener("error", () => { link = "reconnecting"; showLink(); });
 source.addEventListener("requests", heard);

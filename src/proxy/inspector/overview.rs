@@ -38,6 +38,7 @@ pub fn overview(proxy: &Proxy) -> Value {
         "uptime_seconds": observer.since.elapsed().as_secs(),
         "ready": health::ready(proxy).is_ok(),
         "generation": snapshot.generation,
+        "token_required": proxy.callers.are_asked(),
         "session": session,
         "problem": failure,
         "warnings": snapshot.warnings,
