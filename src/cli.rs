@@ -3,6 +3,7 @@
 pub mod args;
 pub mod commands;
 pub mod error;
+mod hidden;
 mod local;
 pub mod output;
 pub mod secret;

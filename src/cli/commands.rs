@@ -21,11 +21,12 @@ pub mod target;
 
 use super::{
     args::{AccountCommand, Axes, Cli, Command, Log, SessionCommand},
-    error::{Form, report},
+    error::{Form, INTERRUPTED, report},
     output::Notes,
 };
 use crate::sys::{env::Env, hardening};
 use std::{process::ExitCode, sync::Arc};
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) use super::output::print;
 
@@ -35,6 +36,13 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
     let Cli { axes, quiet, verbose, mut command } = cli;
     let notes = if quiet { Notes::Hide } else { Notes::Show };
     hardening::forbid_dumps();
+    match command {
+        // They have work to end first.
+        Command::Serve(_) | Command::Run(_) => {}
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => {}
+        _ => exit_when_interrupted(),
+    }
     if verbose {
         match &mut command {
             Command::Serve(args) => args.log.raise(),
@@ -81,6 +89,16 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
     }
+}
+
+/// Ctrl-C ends a command with exit code 130, not by signal: a caller without a shell sees it so.
+/// Whatever is written is written atomically.
+fn exit_when_interrupted() {
+    std::thread::spawn(|| -> Option<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().ok()?;
+        runtime.block_on(async { signal(SignalKind::interrupt()).ok()?.recv().await })?;
+        std::process::exit(INTERRUPTED)
+    });
 }
 
 fn run_account(command: AccountCommand, axes: Axes, env: &Env, notes: Notes) -> ExitCode {

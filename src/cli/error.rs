@@ -4,6 +4,9 @@ use crate::model::refusal::{Code, Refusal};
 use serde_json::json;
 use std::{ffi::OsString, process::ExitCode};
 
+/// The exit code after Ctrl-C.
+pub const INTERRUPTED: i32 = 130;
+
 /// How errors are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {

@@ -1,8 +1,8 @@
 //! How a secret comes in: stdin, or a prompt that does not echo. Called by the commands that
 //! take one. Invariant: never more than 64 KiB, never empty, never an argument.
 
+use super::hidden::{self, Typed};
 use crate::model::refusal::{Code, Refusal};
-use dialoguer::Password;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::io::{self, IsTerminal as _, Read as _};
 
@@ -37,20 +37,39 @@ pub fn from_stdin(what: &str, command: &str) -> Result<SecretString, Refusal> {
     Ok(secret)
 }
 
-/// Asks for a secret at the terminal, without echo; `None` if there is no terminal.
+/// Asks for a secret at the terminal, without echo; `None` if there is no terminal. Ctrl-C ends
+/// the process with exit code 130.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` if nothing comes of it.
-pub fn from_terminal(what: &str) -> Result<Option<SecretString>, Refusal> {
+/// `INVALID_ARGUMENT` if nothing comes of it. `flag` is the one that takes the secret by stdin.
+pub fn from_terminal(what: &str, flag: &str) -> Result<Option<SecretString>, Refusal> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(None);
     }
-    let typed = Password::new().with_prompt(what).allow_empty_password(true).interact();
-    let secret =
-        typed.map_err(|_| Refusal::new(Code::InvalidArgument, format!("no {what} was entered")))?;
-    let secret = SecretString::from(secret.trim());
+    let invalid = |text: String| {
+        Refusal::new(Code::InvalidArgument, text)
+            .hint(format!("run the same command again, or pipe it in and pass {flag}"))
+    };
+    let typed = hidden::read_line(
+        &format!("Enter the {what} (not shown): "),
+        usize::try_from(LONGEST).unwrap_or(0),
+    )
+    .map_err(|error| invalid(format!("the terminal cannot be read: {}", error.kind())))?;
+    let line = match typed {
+        Typed::Line(line) => line,
+        Typed::TooLong => return Err(invalid(format!("the {what} is longer than 64 KiB"))),
+        Typed::Ended => return Err(invalid(format!("no {what} was entered"))),
+        Typed::Interrupted => std::process::exit(super::error::INTERRUPTED),
+    };
+    let text =
+        std::str::from_utf8(&line).map_err(|_| invalid(format!("the {what} is not UTF-8")))?;
+    let secret = SecretString::from(text.trim());
     if secret.expose_secret().is_empty() {
-        return Err(Refusal::new(Code::InvalidArgument, format!("the {what} is empty")));
+        return Err(invalid(format!("the {what} is empty")));
+    }
+    // An arrow key, most likely: it was meant to move, and nobody saw that it did not.
+    if secret.expose_secret().chars().any(char::is_control) {
+        return Err(invalid(format!("the {what} holds a control character")));
     }
     Ok(Some(secret))
 }

@@ -10,7 +10,7 @@ mod test_result;
 
 pub use bearer::token;
 pub(super) use change::require;
-pub use change::{Change, Force, Purge, Removed, activate, add, remove, update};
+pub use change::{Change, Force, Purge, Removed, activate, add, free, remove, update};
 pub use status::Status;
 pub use test_result::{AccountTestResult, Identity};
 

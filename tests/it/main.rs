@@ -55,6 +55,7 @@ mod run;
 mod session;
 mod soak;
 mod support;
+mod terminal;
 mod tls;
 mod tokens;
 mod tokens_bridge;

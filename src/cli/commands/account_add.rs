@@ -37,6 +37,9 @@ fn added(args: &Add, env: &Env, notes: Notes) -> Result<Answer, Refusal> {
     kind.check(args)?;
     let name = args.name.as_deref().map(name).transpose()?;
     let project = project(args, env)?;
+    if let Some(name) = &name {
+        accounts::free(env, name)?;
+    }
     let credential = match kind {
         Kind::ServiceAccount => service_account(args, env)?,
         Kind::OauthToken => Credential::OauthToken(token(args, env)?),
@@ -128,10 +131,12 @@ fn service_account(args: &Add, env: &Env) -> Result<Credential, Refusal> {
     } else if let Some(secret) = env.get(MP_SECRET) {
         SecretString::from(secret)
     } else {
-        secret::from_terminal("Secret of the service account")?.ok_or_else(|| {
-            invalid("there is no secret: no terminal to ask at")
-                .hint("set MP_SECRET, or pipe the secret in and pass --secret-stdin")
-        })?
+        secret::from_terminal("secret of the service account", "--secret-stdin")?.ok_or_else(
+            || {
+                invalid("there is no secret: no terminal to ask at")
+                    .hint("set MP_SECRET, or pipe the secret in and pass --secret-stdin")
+            },
+        )?
     };
     Ok(Credential::ServiceAccount { username, secret })
 }
@@ -145,7 +150,7 @@ fn token(args: &Add, env: &Env) -> Result<TokenSource, Refusal> {
     } else if let Some(token) = env.get(MP_OAUTH_TOKEN) {
         SecretString::from(token)
     } else {
-        secret::from_terminal("Token")?.ok_or_else(|| {
+        secret::from_terminal("token", "--token-stdin")?.ok_or_else(|| {
             invalid("there is no token: no terminal to ask at").hint(
                 "pass --token-env VARIABLE, or pipe it in and pass --token-stdin, or set MP_OAUTH_TOKEN",
             )

@@ -11,6 +11,7 @@ use crate::{
     },
     store::{
         config_edit::{Draft, edit},
+        snapshot::load_once,
         tokens,
     },
     sys::{
@@ -38,6 +39,19 @@ pub fn add(env: &Env, account: &Account) -> Result<AccountSummary, Refusal> {
         Ok(())
     })?;
     show(env, Some(name.as_str()))
+}
+
+/// Whether an account of this name could be added; worth asking before a person types a secret.
+///
+/// # Errors
+/// As [`add`].
+pub fn free(env: &Env, name: &Name) -> Result<(), Refusal> {
+    let snapshot = load_once(env);
+    let config = snapshot.config.as_ref().map_err(Clone::clone)?;
+    if config.account_names().contains(&name.as_str()) {
+        return Err(exists(name));
+    }
+    Ok(())
 }
 
 fn exists(name: &Name) -> Refusal {
