@@ -7,7 +7,13 @@ use crate::{
 };
 use mp_proxy::demo::switches::{Bearers, Fault};
 use serde_json::{Value, json};
-use std::{fs, process::Command};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Command,
+    time::Duration,
+};
 
 fn asked(upstream: &Upstream) -> usize {
     upstream.received().iter().filter(|received| received.target == "/api/app/me").count()
@@ -73,6 +79,103 @@ fn a_tilde_is_the_sessions_project_or_workspace_and_nothing_else_changes() {
     assert!(
         !fs::read_to_string(home.path(".mp/accounts/team/me.json")).unwrap().contains("secret")
     );
+}
+
+/// Every type of account, with a workspace of its own and without one.
+#[test]
+fn a_tilde_stands_for_the_ids_of_every_type_of_account() {
+    let upstream = Upstream::start();
+    oauth(&upstream).set(|switches| {
+        switches.bearers = Bearers::Granted;
+        switches.me_body = Some(workspaces(9));
+    });
+    let (grant, client) = oauth(&upstream).mint();
+    let config = format!(
+        "[accounts.sa]\ntype = \"service_account\"\nregion = \"us\"\ndefault_project = \"9\"\nusername = \"u\"\nsecret = \"s\"\n\
+         [accounts.ci]\ntype = \"oauth_token\"\nregion = \"us\"\ndefault_project = \"9\"\ntoken = {0}\n\
+         [accounts.pointed]\ntype = \"oauth_token\"\nregion = \"us\"\ndefault_project = \"9\"\ntoken_env = \"T\"\n\
+         [accounts.me]\ntype = \"oauth_browser\"\nregion = \"us\"\ndefault_project = \"9\"\n\
+         [targets.four]\naccount = \"ci\"\nproject = \"9\"\nworkspace = 4\n",
+        grant["access_token"]
+    );
+    let home = Home::new(&config).with("T", grant["access_token"].as_str().unwrap());
+    home.write(TOKENS, &tokens(&grant, Some(&client), 3600).to_string());
+    let proxy = home.serve(&upstream.url(), &[]);
+    let sent = |proxy: &Serving, path: &str, lines: &str| {
+        let answer = proxy.get(path, lines);
+        assert_eq!(answer.status, 200, "{lines}: {}", answer.head);
+        upstream.last().target
+    };
+    for name in ["sa", "ci", "pointed", "me"] {
+        let account = format!("X-Mp-Account: {name}\r\n");
+        assert_eq!(sent(&proxy, "/api/app/projects/~/x", &account), "/api/app/projects/9/x");
+        assert_eq!(sent(&proxy, "/api/app/workspaces/~/x", &account), "/api/app/workspaces/9/x");
+        let own = format!("{account}X-Mp-Workspace: 6\r\n");
+        assert_eq!(sent(&proxy, "/api/app/workspaces/~/x", &own), "/api/app/workspaces/6/x");
+    }
+    let target = "X-Mp-Target: four\r\n";
+    assert_eq!(sent(&proxy, "/api/app/workspaces/~/x", target), "/api/app/workspaces/4/x");
+    drop(proxy);
+    // The environment's own accounts, and a workspace of the command.
+    let token = grant["access_token"].as_str().unwrap();
+    for given in [vec![("MP_OAUTH_TOKEN", token)], vec![("MP_USERNAME", "u"), ("MP_SECRET", "s")]] {
+        let home = Home::new("").with("MP_PROJECT_ID", "9").with("MP_REGION", "us");
+        let home = given.iter().fold(home, |home, (name, value)| home.with(name, value));
+        let proxy = home.serve(&upstream.url(), &[]);
+        assert_eq!(sent(&proxy, "/api/app/workspaces/~/x", ""), "/api/app/workspaces/9/x");
+        let proxy = home.serve(&upstream.url(), &["--workspace", "5"]);
+        assert_eq!(sent(&proxy, "/api/app/workspaces/~/x", ""), "/api/app/workspaces/5/x");
+    }
+    // A bridge, with and without one.
+    for (pinned, wanted) in [(Value::Null, 9), (json!(3), 3)] {
+        let home = Home::new("");
+        let mut bridge = crate::tokens_bridge::bridge(&grant, Some(&client), 3600);
+        (bridge["project"], bridge["workspace"]) = (json!("9"), pinned);
+        home.write("mixpanel_auth.json", &bridge.to_string());
+        let proxy = home.serve(&upstream.url(), &[]);
+        let wanted = format!("/api/app/workspaces/{wanted}/x");
+        assert_eq!(sent(&proxy, "/api/app/workspaces/~/x", ""), wanted);
+    }
+}
+
+#[test]
+fn a_me_that_hangs_holds_up_nobody_else_and_one_that_fails_is_not_asked_by_all() {
+    let (home, upstream) = (Home::new(CONFIG), Upstream::start());
+    let slow = |seconds: f64, body: Value| {
+        let pause = Fault::Slow(Duration::from_secs_f64(seconds));
+        oauth(&upstream).set(|one| {
+            one.me_body = Some(body);
+            one.me = vec![("eu.mixpanel.com".into(), pause)];
+        });
+    };
+    let ask = |proxy: &Serving| {
+        let mut stream = TcpStream::connect(proxy.address).unwrap();
+        let head = format!(
+            "GET /api/app/workspaces/~/x HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            proxy.address
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    slow(600.0, workspaces(9));
+    let proxy = home.serve(&upstream.url(), &[]);
+    let waiting = ask(&proxy);
+    crate::tokens::until("the question", || asked(&upstream) == 1);
+    let other = proxy.get("/api/app/workspaces/~/x", "X-Mp-Account: ci\r\n");
+    assert_eq!(other.status, 200, "{}", other.head);
+    drop(waiting);
+    // One whose `/me` is no `/me`, after a while: those who wait share the answer.
+    slow(0.5, json!({"no": "me"}));
+    let proxy = home.serve(&upstream.url(), &[]);
+    let before = asked(&upstream);
+    let streams: Vec<_> = (0..40).map(|_| ask(&proxy)).collect();
+    for mut stream in streams {
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.contains("UPSTREAM_BROKEN"), "{answer}");
+    }
+    let questions = asked(&upstream) - before;
+    assert!(questions < 10, "{questions} questions");
 }
 
 #[test]
