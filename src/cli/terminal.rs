@@ -29,6 +29,20 @@ pub enum Browse {
     Print,
 }
 
+/// Something that may take a while, until this is dropped: then a terminal shows for how long.
+#[derive(Debug)]
+pub struct Wait(#[expect(dead_code, reason = "its end is what counts")] Ticker);
+
+impl Wait {
+    /// Begins to wait.
+    #[must_use]
+    pub fn with(notes: Notes, what: &str) -> Self {
+        let ticker = Ticker::start(notes);
+        ticker.quietly(what);
+        Self(ticker)
+    }
+}
+
 /// The terminal.
 #[derive(Debug)]
 pub struct Terminal {

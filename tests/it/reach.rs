@@ -92,6 +92,30 @@ fn projects_and_workspaces_are_listed_from_a_days_cache() {
 }
 
 #[test]
+fn a_slow_answer_is_waited_for_in_sight_of_a_person_and_in_silence_elsewhere() {
+    let upstream = Upstream::start();
+    let home = Home::new(CONFIG).with("MP_PROXY_UPSTREAM", &upstream.url());
+    let slow = Fault::Slow(std::time::Duration::from_millis(2500));
+    oauth(&upstream).set(|one| one.me = vec![("eu.mixpanel.com".into(), slow)]);
+    let program = env!("CARGO_BIN_EXE_mp-proxy");
+    for command in ["account test", "project list --refresh", "workspace list --refresh"] {
+        let shown = std::process::Command::new("/usr/bin/script")
+            .args(["-qec", &format!("{program} {command}"), "/dev/null"])
+            .env_clear()
+            .env("HOME", home.dir.path())
+            .env("TERM", "xterm")
+            .env("MP_PROXY_UPSTREAM", upstream.url())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.status.success(), "{text}");
+        assert!(text.contains("asking Mixpanel what this account reaches … 1 s"), "{text}");
+    }
+    let (exit, _, error) = run(&home, &["project", "list", "--json", "--refresh"]);
+    assert_eq!((exit, error.as_str()), (0, ""));
+}
+
+#[test]
 fn a_login_without_a_project_lists_its_projects() {
     let upstream = Upstream::start();
     let home = Home::new(&BROWSER.replace("default_project = \"5\"\n", ""))

@@ -8,6 +8,7 @@ use crate::{
             reach::{ListProjects, ListWorkspaces, Test},
         },
         output::{Answer, Column, Notes},
+        terminal::Wait,
     },
     model::refusal::Refusal,
     ops::{accounts::AccountTestResult, reach},
@@ -28,16 +29,20 @@ const WORKSPACES: [Column; 3] = [
     Column::shown("is_default", "DEFAULT"),
 ];
 
+const ASKING: &str = "asking Mixpanel what this account reaches";
+
 /// Runs `account test`: 0 if the credential is accepted, 2 if it is not (quirk M12).
 #[must_use]
 pub fn test(args: &Test, outer: Axes, env: &Env, notes: Notes) -> ExitCode {
     let chosen = Axes::default().or(outer, env).selection();
+    let waiting = Wait::with(notes, ASKING);
     let result = match &chosen {
         Ok(chosen) => reach::test(env, args.name.as_deref(), chosen),
         Err(refusal) => {
             AccountTestResult::failed(args.name.as_deref().unwrap_or("(none)"), refusal)
         }
     };
+    drop(waiting);
     let code = args.output.door(notes).finish(Answer::one(&result, for_people(&result)));
     match (code == ExitCode::SUCCESS, result.is_ok()) {
         (true, false) => ExitCode::from(2),
@@ -50,6 +55,7 @@ pub fn test(args: &Test, outer: Axes, env: &Env, notes: Notes) -> ExitCode {
 pub fn projects(args: &ListProjects, outer: Axes, env: &Env, notes: Notes) -> ExitCode {
     let listed = || {
         let chosen = Axes::default().or(outer, env).selection()?;
+        let _waiting = Wait::with(notes, ASKING);
         let all = reach::projects(env, &chosen, freshness(args.refresh))?;
         Answer::records(&all, &PROJECTS, "(no projects accessible via /me)")
     };
@@ -64,6 +70,7 @@ pub fn workspaces(args: &ListWorkspaces, outer: Axes, env: &Env, notes: Notes) -
         if let Some(text) = &args.project {
             chosen.project = Some(axes::project("--project", text)?);
         }
+        let _waiting = Wait::with(notes, ASKING);
         let all = reach::workspaces(env, &chosen, freshness(args.refresh))?;
         Answer::records(&all, &WORKSPACES, "(no workspaces accessible via /me)")
     };

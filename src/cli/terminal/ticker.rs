@@ -62,10 +62,17 @@ impl Ticker {
         }
     }
 
+    /// A step that need not be told of unless it takes a second, and then on a terminal only.
+    pub(super) fn quietly(&self, what: &str) {
+        self.rest();
+        let step = Step { what: what.to_owned(), since: Instant::now() };
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = Some(step);
+    }
+
     /// Ends the step; the line is empty after it.
     pub(super) fn rest(&self) {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.take().is_some() {
+        if now.take().is_some() && io::stderr().is_terminal() {
             let _ = write!(io::stderr().lock(), "\r\x1b[K");
         }
     }
