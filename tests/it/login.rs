@@ -184,6 +184,21 @@ fn a_no_and_every_fault_after_it_end_the_login_at_once() {
 }
 
 #[test]
+fn a_server_that_goes_away_after_the_consent_ends_the_login_at_once() {
+    let _ports = Ports::mine();
+    let (home, upstream) = (Home::new(CONFIG), stand_in());
+    let login = Login::start(&home, &upstream, &EXPLICIT);
+    let back = press(login.url(), "allow");
+    drop(upstream);
+    let page = String::from_utf8(get(&back).body).unwrap();
+    assert!(page.contains("OAUTH_TOKEN_ERROR") && page.contains("cannot connect"), "{page}");
+    let done = login.finish();
+    assert_eq!((done.code, done.error()["code"].as_str()), (Some(2), Some("OAUTH_TOKEN_ERROR")));
+    assert!(done.error()["hint"].as_str().unwrap().contains("check the network"));
+    untouched(&home);
+}
+
+#[test]
 fn a_login_that_cannot_begin_says_so_at_once() {
     let _ports = Ports::mine();
     let (home, upstream) = (Home::new(CONFIG), stand_in());

@@ -70,6 +70,41 @@ fn a_click_logs_in_and_the_next_request_works() {
 }
 
 #[test]
+fn a_page_says_what_was_wrong_with_the_answer_and_shows_nothing_of_it() {
+    let _ports = Ports::mine();
+    let (home, upstream) = (home_with_browser(), Upstream::start());
+    let oauth = upstream.stand_in.as_ref().unwrap().oauth();
+    let chromium = Chromium::start();
+    let args = ["account", "login", "me", "--json", "--timeout", "20"];
+    for (fault, said) in [
+        (Fault::Body("<html>demo-access-1</html>".into()), "not a token answer"),
+        (Fault::Body("{\"access_token\": \"demo-access-2\"}".into()), "not a token answer"),
+        (Fault::Huge(3 * 1024 * 1024), "larger than"),
+        (Fault::Cut, "broke off"),
+        (Fault::Status(429, Some(60)), "in 60 seconds"),
+    ] {
+        oauth.set(|switches| switches.token = fault.clone());
+        let login = Login::start(&home, &upstream, &args);
+        chromium.open(&opened(&home.path("opened")));
+        // Strays of a real browser: its icon, and another path of the port.
+        let stray = login.redirect().join("/elsewhere?code=x").unwrap();
+        let fetched = format!(
+            "return fetch('{stray}', {{mode: 'no-cors'}}).then(() => 'answered', () => 'refused')"
+        );
+        chromium.run(&fetched);
+        chromium.click("#allow");
+        let page = chromium.wait_for("OAUTH_TOKEN_ERROR");
+        assert!(page.contains(said) && page.contains("close this page"), "{fault:?}: {page}");
+        assert!(!page.contains("demo-access"), "{page}");
+        let done = login.finish();
+        let code = done.error()["code"].clone();
+        assert_eq!((done.code, code.as_str()), (Some(2), Some("OAUTH_TOKEN_ERROR")), "{fault:?}");
+        assert!(done.error()["hint"].is_string() && done.stdout.is_empty());
+        assert!(!home.path(".mp/accounts").exists(), "something was written");
+    }
+}
+
+#[test]
 fn the_demo_walks_a_person_through_the_login() {
     let _ports = Ports::mine();
     let home = Home::new("");
