@@ -2,8 +2,11 @@
 //! environment names one, then TLS. Called by `pool` when no idle connection is left.
 //! Invariant: a credential leaves the machine over verified TLS only.
 
-use super::{destination::Destination, error::BoxError};
-use crate::sys::env::Env;
+use super::{
+    destination::Destination,
+    error::{BoxError, ThroughProxy},
+};
+use crate::{model::refusal::Refusal, sys::env::Env};
 use http::Uri;
 use hyper_util::{
     client::{
@@ -56,13 +59,10 @@ impl Connector {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
-        let first = |names: [&str; 2]| {
-            names.into_iter().find_map(|name| env.get(name)).unwrap_or_default().to_owned()
-        };
         let proxies = Matcher::builder()
-            .https(first(["HTTPS_PROXY", "https_proxy"]))
-            .all(first(["ALL_PROXY", "all_proxy"]))
-            .no(first(["NO_PROXY", "no_proxy"]))
+            .https(first(env, HTTPS_PROXY))
+            .all(first(env, ALL_PROXY))
+            .no(first(env, ["NO_PROXY", "no_proxy"]))
             .build();
         let tls = TlsConnector::from(Arc::new(tls_config()?));
         Ok(Self { tcp, tls, proxies: Arc::new(proxies), limit })
@@ -92,14 +92,40 @@ impl Connector {
                 if let Some(auth) = proxy.basic_auth() {
                     tunnel = tunnel.with_auth(auth.clone());
                 }
-                tunnel.call(with_port(&destination.base)).await?
+                let through = tunnel.call(with_port(&destination.base)).await;
+                through.map_err(|error| ThroughProxy(error.into()))?
             }
-            Some(_) => return Err(ProxyScheme.into()),
+            Some(_) => return Err(ThroughProxy(ProxyScheme.into()).into()),
         };
         let buffered = BufReader::with_capacity(READ_AHEAD, stream.into_inner());
         let stream = self.tls.connect(name.clone(), buffered).await?;
         Ok(Transport::Tls(Box::new(stream)))
     }
+}
+
+const HTTPS_PROXY: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
+const ALL_PROXY: [&str; 2] = ["ALL_PROXY", "all_proxy"];
+
+fn first(env: &Env, names: [&str; 2]) -> String {
+    names.into_iter().find_map(|name| env.get(name)).unwrap_or_default().to_owned()
+}
+
+/// Whether the variables name proxies: what is none would be gone around without a word.
+///
+/// # Errors
+/// `CONFIG_ERROR` naming the variable, not its value, which may hold a password.
+pub fn check_variables(env: &Env) -> Result<(), Refusal> {
+    let any = Uri::from_static("https://mixpanel.com/");
+    for names in [HTTPS_PROXY, ALL_PROXY] {
+        let value = first(env, names);
+        let matcher = Matcher::builder().all(value.as_str()).build();
+        if !value.is_empty() && matcher.intercept(&any).is_none() {
+            return Err(Refusal::config(format!("`{}` is not a proxy URL", names[0])).hint(
+                format!("set it like http://proxy.example:3128, or run: unset {}", names[0]),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// `HTTPS_PROXY` names something other than a plain CONNECT proxy.

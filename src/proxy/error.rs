@@ -1,6 +1,9 @@
 //! What can go wrong on the way to the upstream, as refusals. Raised by `forward`.
 
-use crate::model::refusal::{Code, Refusal};
+use crate::{
+    model::refusal::{Code, Refusal},
+    sys::http_error::Doubt,
+};
 use std::{error::Error as StdError, io};
 
 /// Errors cross the body types boxed, as hyper does it.
@@ -16,6 +19,11 @@ pub struct Idle;
 #[error("{0}")]
 pub struct ConnectFailed(#[source] pub BoxError);
 
+/// The proxy that `HTTPS_PROXY` names did not lead to the upstream.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ThroughProxy(#[source] pub BoxError);
+
 /// Reads off an error of the upstream client what a person can do about it.
 #[must_use]
 pub fn upstream_failure(host: &str, error: &(dyn StdError + 'static)) -> Refusal {
@@ -25,7 +33,7 @@ pub fn upstream_failure(host: &str, error: &(dyn StdError + 'static)) -> Refusal
             Code::UpstreamTls,
             format!("the TLS handshake with `{host}` failed: {tls}"),
         )
-        .hint("if a company proxy re-signs TLS, point SSL_CERT_FILE at its CA certificate");
+        .hint(Doubt::of(tls).hint());
     }
     let io = find::<io::Error>(error);
     if connecting && io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
@@ -37,6 +45,13 @@ pub fn upstream_failure(host: &str, error: &(dyn StdError + 'static)) -> Refusal
     }
     // SECURITY: texts of hyper and of the system name no header value.
     let last = io.map_or_else(|| error.to_string(), ToString::to_string);
+    if find::<ThroughProxy>(error).is_some() {
+        return Refusal::new(
+            Code::UpstreamUnreachable,
+            format!("the proxy of `HTTPS_PROXY` does not lead to `{host}`: {last}"),
+        )
+        .hint("check HTTPS_PROXY; NO_PROXY names hosts that need none");
+    }
     if connecting {
         return Refusal::new(
             Code::UpstreamUnreachable,

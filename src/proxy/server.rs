@@ -5,7 +5,7 @@
 use super::{
     accept::accept,
     callers::Callers,
-    connect::Connector,
+    connect::{self, Connector},
     destination::Destinations,
     forward::Timeouts,
     governance,
@@ -95,7 +95,7 @@ pub enum StartError {
     /// Off loopback every neighbour could use the credentials.
     #[error("`{0}` is not a loopback address, and callers are not asked for a token")]
     NotLoopback(SocketAddr),
-    /// The caller tokens cannot be read.
+    /// The caller tokens cannot be read, or a variable names no proxy.
     #[error(transparent)]
     Callers(#[from] Refusal),
     /// The upstream's host is no name.
@@ -127,6 +127,7 @@ impl Server {
         let token = env.get(MP_PROXY_CLIENT_TOKEN).map(SecretString::from);
         let home = env.home().map(Into::into);
         let callers = Callers::new(asked.tokens.clone(), token.as_ref(), home)?;
+        connect::check_variables(&env)?;
         let connector =
             Connector::new(&env, options.timeouts.connect).map_err(StartError::Roots)?;
         let (bound, doors) = Bound::new(asked, &callers)?;

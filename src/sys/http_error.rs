@@ -34,6 +34,8 @@ pub enum Doubt {
     Name,
     /// The certificate is not valid at this time.
     Time,
+    /// What answered does not speak TLS.
+    Protocol,
     /// Who signed the certificate, or anything else.
     Other,
 }
@@ -46,15 +48,7 @@ impl HttpError {
             Self::Unreachable { .. } | Self::Timeout { .. } => {
                 "check the network (HTTPS_PROXY, MP_PROXY_UPSTREAM), then run the same command again"
             }
-            Self::Tls { doubt: Doubt::Name, .. } => {
-                "another host answered: check MP_PROXY_UPSTREAM, DNS and HTTPS_PROXY, then run the same command again"
-            }
-            Self::Tls { doubt: Doubt::Time, .. } => {
-                "check the clock of this machine, then run the same command again"
-            }
-            Self::Tls { doubt: Doubt::Other, .. } => {
-                "if a company proxy re-signs TLS, point SSL_CERT_FILE at its CA certificate"
-            }
+            Self::Tls { doubt, .. } => doubt.hint(),
             Self::Broken { .. } | Self::TooLarge { .. } => {
                 "try again; if it lasts, check what stands between this machine and Mixpanel"
             }
@@ -100,8 +94,14 @@ impl HttpError {
 }
 
 impl Doubt {
-    const fn of(error: &rustls::Error) -> Self {
-        let rustls::Error::InvalidCertificate(error) = error else { return Self::Other };
+    /// What this error is about; the data path asks too.
+    #[must_use]
+    pub const fn of(error: &rustls::Error) -> Self {
+        let error = match error {
+            rustls::Error::InvalidCertificate(error) => error,
+            rustls::Error::InvalidMessage(_) => return Self::Protocol,
+            _ => return Self::Other,
+        };
         match error {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 Self::Name
@@ -111,6 +111,23 @@ impl Doubt {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Self::Time,
             _ => Self::Other,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::Name => {
+                "another host answered: check MP_PROXY_UPSTREAM, DNS and HTTPS_PROXY, then run the same command again"
+            }
+            Self::Time => "check the clock of this machine, then run the same command again",
+            Self::Protocol => {
+                "what answered does not speak TLS: check MP_PROXY_UPSTREAM and HTTPS_PROXY"
+            }
+            Self::Other => {
+                "if a company proxy re-signs TLS, point SSL_CERT_FILE at its CA certificate"
+            }
         }
     }
 }

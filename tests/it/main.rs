@@ -22,6 +22,7 @@ mod docs;
 mod docs_blocks;
 mod docs_oauth;
 mod docs_tables;
+mod egress;
 mod faults;
 mod fuzz_corpus;
 mod global_flags;

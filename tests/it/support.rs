@@ -77,6 +77,8 @@ impl Home {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mp-proxy"));
         command.args(args).env_clear().env("HOME", self.dir.path()).current_dir(self.dir.path());
+        // Where `.ci/coverage` wants its counts; not a variable that the program reads.
+        command.envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)));
         command.envs(self.env.iter().cloned());
         command
     }
@@ -92,13 +94,14 @@ impl Home {
     pub fn serve_on(&self, listen: &str, upstream: &str, args: &[&str]) -> Serving {
         let mut all = vec!["serve", "--listen", listen, "--upstream", upstream];
         all.extend(args);
+        self.spawn(&mut self.command(&all))
+    }
+
+    /// A `serve` that the test put together itself.
+    pub fn spawn(&self, serve: &mut Command) -> Serving {
         let log = self.path("proxy.log");
-        let mut child = self
-            .command(&all)
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
+        let mut child =
+            serve.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address =
