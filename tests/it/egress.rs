@@ -121,8 +121,15 @@ fn requests_and_our_own_calls_go_through_https_proxy() {
     for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
         let tunnel = Tunnel::start(None);
         let environment = [(variable, tunnel.url()), ("MP_PROXY_UPSTREAM", url.clone())];
-        let mut command =
-            home.command(&["serve", "--listen", "127.0.0.1:0", "--log-level", "trace"]);
+        let mut command = home.command(&[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--log-level",
+            "trace",
+            "--threads",
+            "1",
+        ]);
         let proxy = home.spawn(command.envs(environment.clone()));
         let before = service.received().len();
         let answer = proxy.get("/api/query/events/names", "");
