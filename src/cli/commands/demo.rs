@@ -69,7 +69,7 @@ async fn run(args: &Demo) -> Result<(), Refusal> {
     let server = Server::bind(options, Arc::clone(&env))
         .map_err(|error| failed("start the proxy", &error))?;
     let address = server.address().ok_or_else(|| Refusal::config("there is no address"))?;
-    let stop = first_signal()?;
+    let stop = first_signal(|| ())?;
     let (end, ended) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(async move {
         let _ = ended.await;

@@ -21,6 +21,9 @@ use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
+/// How long a forced end may take.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// Runs the command.
 #[must_use]
 pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
@@ -85,7 +88,8 @@ async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
     }
     print(&format!("{first}\n"))
         .map_err(|error| Refusal::config(format!("cannot write the address to stdout: {error}")))?;
-    let stop = first_signal()?;
+    let shared = server.shared();
+    let stop = first_signal(move || shared.observer().flush())?;
     let notes = places.iter().map(|place| RunFile::leave(&env, &place.name()));
     let _notes: Vec<_> = notes
         .map(|note| {
@@ -102,8 +106,11 @@ async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
     server.run(stop).await.map_err(|error| cannot_start(&error))
 }
 
-/// Done at the first SIGINT or SIGTERM; the second one ends the process at once.
-pub(super) fn first_signal() -> Result<impl Future<Output = ()>, Refusal> {
+/// Done at the first SIGINT or SIGTERM; the second one ends the process at once, after
+/// `last_words` if those are quick.
+pub(super) fn first_signal(
+    last_words: impl FnOnce() + Send + 'static,
+) -> Result<impl Future<Output = ()>, Refusal> {
     let failed = |error| Refusal::config(format!("cannot listen for signals: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -111,6 +118,9 @@ pub(super) fn first_signal() -> Result<impl Future<Output = ()>, Refusal> {
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
         tokio::spawn(async move {
             tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            // A reader of the log that stands still would hold them up for ever.
+            let said = tokio::task::spawn_blocking(last_words);
+            let _ = tokio::time::timeout(LAST_WORDS, said).await;
             std::process::exit(130);
         });
     })

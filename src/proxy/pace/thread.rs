@@ -67,8 +67,12 @@ struct Queue {
 pub fn run(orders: &mpsc::Receiver<Command>) {
     let mut queues: Vec<Queue> = Vec::new();
     loop {
-        let pause = queues.iter().map(Queue::pause).min().unwrap_or(Duration::from_secs(60));
-        let mut order = match orders.recv_timeout(pause) {
+        let next = match queues.iter().map(Queue::pause).min() {
+            Some(pause) => orders.recv_timeout(pause),
+            // With nobody in a queue it sleeps without a timer.
+            None => orders.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+        };
+        let mut order = match next {
             Ok(order) => Some(order),
             Err(mpsc::RecvTimeoutError::Timeout) => None,
             Err(mpsc::RecvTimeoutError::Disconnected) => Some(Command::Stop),
