@@ -32,4 +32,5 @@ pub mod share;
 pub mod shared;
 mod threads;
 pub mod tilde;
+pub mod tls;
 pub mod worker;

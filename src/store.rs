@@ -16,6 +16,7 @@ pub mod pacer_ledger;
 pub mod pacer_settings;
 pub mod policy_file;
 pub mod snapshot;
+pub mod tls_pair;
 pub mod tokens;
 mod toml_one;
 pub mod watched;

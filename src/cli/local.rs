@@ -3,10 +3,13 @@
 //! Invariant: it talks to the place that it is given and nobody else; HTTP/1.0, so that a body
 //! ends with the connection.
 
+mod pinned;
+
 use crate::{
     proxy::listen::Place,
     sys::env::{Env, MP_PROXY_CLIENT_TOKEN, MP_PROXY_TOKEN},
 };
+use rustls::pki_types::CertificateDer;
 use std::{
     io::{self, BufRead as _, BufReader, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
@@ -15,6 +18,7 @@ use std::{
 };
 
 const CONNECT: Duration = Duration::from_secs(2);
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// The longest answer that is read whole.
 const LONGEST: u64 = 64 * 1024;
 
@@ -45,23 +49,31 @@ pub(super) fn get(
         .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
         .map(|token| format!("X-Mp-Proxy-Token: {token}\r\n"))
         .unwrap_or_default();
-    ask(place, path, &token, patience)
+    ask(place, None, path, &token, patience)
 }
 
-/// Asks for a path that is open to everybody: nobody is shown a token.
+/// Asks for a path that is open to everybody: nobody is shown a token. `shown` is the certificate
+/// that has to be shown, if it is not that of the place's file.
 ///
 /// # Errors
 /// As [`get`].
 pub(super) fn get_public(
     place: &Place,
+    shown: Option<CertificateDer<'static>>,
     path: &str,
     patience: Option<Duration>,
 ) -> io::Result<Answer> {
-    ask(place, path, "", patience)
+    ask(place, shown, path, "", patience)
 }
 
-fn ask(place: &Place, path: &str, lines: &str, patience: Option<Duration>) -> io::Result<Answer> {
-    let (mut stream, host) = connect(place, patience)?;
+fn ask(
+    place: &Place,
+    shown: Option<CertificateDer<'static>>,
+    path: &str,
+    lines: &str,
+    patience: Option<Duration>,
+) -> io::Result<Answer> {
+    let (mut stream, host) = connect(place, shown, patience)?;
     let head = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{lines}\r\n");
     stream.write_all(head.as_bytes())?;
     let mut body = BufReader::new(stream);
@@ -76,12 +88,26 @@ fn ask(place: &Place, path: &str, lines: &str, patience: Option<Duration>) -> io
     Ok(Answer { status, body })
 }
 
-fn connect(place: &Place, patience: Option<Duration>) -> io::Result<(Box<dyn Stream>, String)> {
+fn connect(
+    place: &Place,
+    shown: Option<CertificateDer<'static>>,
+    patience: Option<Duration>,
+) -> io::Result<(Box<dyn Stream>, String)> {
     match place {
         Place::Tcp(listen) => {
-            let address = reachable(*listen);
-            let stream = TcpStream::connect_timeout(&address, CONNECT)?;
-            stream.set_read_timeout(patience)?;
+            let (stream, address) = tcp(*listen, patience)?;
+            Ok((Box::new(stream), address.to_string()))
+        }
+        Place::Tls(listen, cert) => {
+            let shown = match shown {
+                Some(shown) => shown,
+                None => pinned::of_file(cert).map_err(io::Error::other)?,
+            };
+            let (stream, address) = tcp(*listen, patience)?;
+            // A handshake that never ends would hold up a command that follows without end.
+            stream.set_read_timeout(patience.or(Some(HANDSHAKE)))?;
+            let stream = pinned::handshake(stream, address.ip(), shown)?;
+            stream.sock.set_read_timeout(patience)?;
             Ok((Box::new(stream), address.to_string()))
         }
         Place::Unix(path) => {
@@ -107,6 +133,13 @@ impl Answer {
         let field = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
         format!("{} {}", field("code"), field("detail")).trim().to_owned()
     }
+}
+
+fn tcp(listen: SocketAddr, patience: Option<Duration>) -> io::Result<(TcpStream, SocketAddr)> {
+    let address = reachable(listen);
+    let stream = TcpStream::connect_timeout(&address, CONNECT)?;
+    stream.set_read_timeout(patience)?;
+    Ok((stream, address))
 }
 
 /// A proxy on all addresses is reached by loopback.

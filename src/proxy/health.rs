@@ -79,19 +79,31 @@ pub fn ready(proxy: &Proxy) -> Result<(), Refusal> {
     resolve(&proxy.snapshot(), proxy.base()).map(drop)
 }
 
-/// A broken change of the policy does not make the proxy unready, as the old rules protect it.
+/// A broken change of the policy or of the certificate does not make the proxy unready, as the
+/// old ones still do.
 fn ready_json(proxy: &Proxy) -> Value {
     let policy = proxy.governance.policy.current();
-    let mut all = json!({"status": "ready", "policy": {"status": "in force", "generation": policy.generation}});
-    if let Some(refusal) = &policy.stale {
-        all["policy"] = json!({
-            "status": "stale",
-            "generation": policy.generation,
-            "detail": refusal.message,
-            "hint": refusal.hint,
-        });
+    let mut all = json!({
+        "status": "ready",
+        "policy": in_force(policy.generation, policy.stale.as_ref()),
+    });
+    if let Some(tls) = proxy.doors.tls() {
+        let tls = tls.current();
+        all["tls"] = in_force(tls.generation, tls.stale.as_ref());
     }
     all
+}
+
+fn in_force(generation: u64, stale: Option<&Refusal>) -> Value {
+    match stale {
+        None => json!({"status": "in force", "generation": generation}),
+        Some(refusal) => json!({
+            "status": "stale",
+            "generation": generation,
+            "detail": refusal.message,
+            "hint": refusal.hint,
+        }),
+    }
 }
 
 /// What is left of each budget that was drawn on, and who used it.

@@ -10,11 +10,12 @@ use super::{
     body::{ResponseBody, full},
     health,
     observe::{
-        gauges::{Gauges, Policy, Readiness},
+        gauges::{Followed, Gauges, Readiness},
         metrics, stream,
     },
     respond::json_answer,
     shared::Proxy,
+    tls::Tls,
 };
 use crate::model::refusal::{Code, Refusal};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -128,9 +129,14 @@ fn events(proxy: &Proxy) -> Result<Response<ResponseBody>, Refusal> {
     Ok(typed("text/event-stream; charset=utf-8", stream::events(listener)))
 }
 
-fn policy(proxy: &Proxy) -> Policy {
+fn tls(tls: &Tls) -> Followed {
+    let now = tls.current();
+    Followed { generation: now.generation, stale: now.stale.is_some(), failures: tls.failures() }
+}
+
+fn policy(proxy: &Proxy) -> Followed {
     let (live, now) = (&proxy.governance.policy, proxy.governance.policy.current());
-    Policy { generation: now.generation, stale: now.stale.is_some(), failures: live.failures() }
+    Followed { generation: now.generation, stale: now.stale.is_some(), failures: live.failures() }
 }
 
 fn scrape(proxy: &Proxy) -> Result<Response<ResponseBody>, Refusal> {
@@ -150,6 +156,7 @@ fn scrape(proxy: &Proxy) -> Result<Response<ResponseBody>, Refusal> {
         ],
         quotas: overview::quotas(proxy),
         policy: policy(proxy),
+        tls: proxy.doors.tls().map(tls),
         audit_lost: proxy.governance.audit.as_deref().map(Audit::lost),
     };
     let text = metrics::render(proxy.observer(), gauges)

@@ -3,6 +3,7 @@
 //! Invariant: off loopback nobody comes in without a token, unless the user spelled that out.
 
 use super::{callers::Callers, hosts::AllowedHost, server::StartError};
+use crate::store::tls_pair::TlsFiles;
 use std::{
     fmt,
     net::{self, SocketAddr},
@@ -18,6 +19,8 @@ pub struct Listen {
     pub address: Option<SocketAddr>,
     /// A unix socket, alone or beside the address.
     pub unix: Option<PathBuf>,
+    /// Certificate and key, if the address is for TLS.
+    pub tls: Option<TlsFiles>,
     /// A listener that is bound already, by the service manager; it goes before both.
     pub inherited: Option<Inherited>,
     /// Hosts that are ours besides the names of this machine.
@@ -52,6 +55,7 @@ impl Listen {
         Self {
             address: Some(address),
             unix: None,
+            tls: None,
             inherited: None,
             hosts: Vec::new(),
             tokens: None,
@@ -77,6 +81,8 @@ impl Listen {
 pub enum Place {
     /// By TCP, as it is.
     Tcp(SocketAddr),
+    /// By TCP through TLS, with the certificate of this file.
+    Tls(SocketAddr, PathBuf),
     /// By a unix socket.
     Unix(PathBuf),
 }
@@ -86,7 +92,7 @@ impl Place {
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::Tcp(address) => address.to_string(),
+            Self::Tcp(address) | Self::Tls(address, _) => address.to_string(),
             Self::Unix(path) => path.display().to_string(),
         }
     }
@@ -96,6 +102,9 @@ impl Place {
     pub fn flag(&self) -> String {
         match self {
             Self::Tcp(address) => format!("--listen {address}"),
+            Self::Tls(address, cert) => {
+                format!("--listen {address} --tls-cert {} --tls-key FILE", cert.display())
+            }
             Self::Unix(path) => format!("--unix-socket {}", path.display()),
         }
     }
@@ -105,6 +114,9 @@ impl Place {
     pub fn curl(&self, path: &str) -> String {
         match self {
             Self::Tcp(address) => format!("curl http://{address}{path}"),
+            Self::Tls(address, cert) => {
+                format!("curl --cacert {} https://{address}{path}", cert.display())
+            }
             Self::Unix(socket) => {
                 format!("curl --unix-socket {} http://localhost{path}", socket.display())
             }
@@ -117,6 +129,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Tls(address, _) => write!(f, "https://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

@@ -6,9 +6,14 @@ use super::{
     hosts::{AllowedHost, Hosts, Transport},
     listen::{Inherited, Listen, Place},
     server::StartError,
+    tls::Tls,
 };
-use crate::sys::unix_socket::SocketFile;
-use std::{io, net, os::unix, path::Path};
+use crate::{model::refusal::Refusal, sys::unix_socket::SocketFile};
+use std::{
+    io, net,
+    os::unix,
+    path::{Path, PathBuf},
+};
 use tokio::net::{TcpListener, UnixListener};
 
 /// By which listener a connection came.
@@ -25,16 +30,18 @@ pub enum Door {
 pub struct Doors {
     tcp: Hosts,
     unix: Hosts,
+    tls: Option<Tls>,
 }
 
 impl Doors {
-    fn new(listeners: &Bound, extra: Vec<AllowedHost>) -> Self {
+    fn new(address: Option<net::SocketAddr>, tls: Option<Tls>, extra: Vec<AllowedHost>) -> Self {
+        let transport = if tls.is_some() { Transport::Tls } else { Transport::Plain };
         let unix = Hosts::unix(extra.clone());
-        let tcp = match &listeners.tcp {
-            Some((_, address)) => Hosts::tcp(*address, Transport::Plain, extra),
+        let tcp = match address {
+            Some(address) => Hosts::tcp(address, transport, extra),
             None => unix.clone(),
         };
-        Self { tcp, unix }
+        Self { tcp, unix, tls }
     }
 
     /// The hosts behind this door.
@@ -45,6 +52,12 @@ impl Doors {
             Door::Unix => &self.unix,
         }
     }
+
+    /// What TCP is wrapped in.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
 }
 
 /// The sockets of one proxy, listening.
@@ -52,6 +65,8 @@ impl Doors {
 pub struct Bound {
     tcp: Option<(net::TcpListener, net::SocketAddr)>,
     unix: Option<Unix>,
+    /// Where the certificate is that TCP shows.
+    cert: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -66,34 +81,49 @@ impl Bound {
     /// Listens where the flags say, or takes over what the service manager listens on.
     ///
     /// # Errors
-    /// A place that is taken or not ours, or one off loopback without caller tokens.
-    pub fn new(asked: Listen, callers: &Callers) -> Result<(Self, Doors), StartError> {
+    /// A certificate or key that is of no use; a place that is taken or not ours, or one off
+    /// loopback without caller tokens.
+    pub fn new(
+        asked: Listen,
+        callers: &Callers,
+        home: Option<&Path>,
+    ) -> Result<(Self, Doors), StartError> {
+        let cert = asked.tls.as_ref().map(|files| files.cert.clone());
+        let start = |files| Tls::start(files, home.map(Into::into)).map_err(StartError::Tls);
+        let tls = asked.tls.clone().map(start).transpose()?;
         let bound = match &asked.inherited {
             Some(Inherited::Tcp(listener)) => {
                 let listener = listener.try_clone().map_err(StartError::Inherited)?;
-                Self { tcp: Some(tcp(listener).map_err(StartError::Inherited)?), unix: None }
+                Self { tcp: Some(tcp(listener).map_err(StartError::Inherited)?), unix: None, cert }
             }
             Some(Inherited::Unix(listener)) => {
                 let listener = listener.try_clone().map_err(StartError::Inherited)?;
                 let unix = Unix::given(listener).map_err(StartError::Inherited)?;
-                Self { tcp: None, unix: Some(unix) }
+                Self { tcp: None, unix: Some(unix), cert }
             }
             None => {
                 let bind = |address| {
-                    net::TcpListener::bind(address)
-                        .and_then(tcp)
-                        .map_err(|source| StartError::Listen { address, source })
+                    net::TcpListener::bind(address).and_then(tcp).map_err(|source| {
+                        StartError::Listen { address, source, cert: cert.clone() }
+                    })
                 };
                 Self {
                     tcp: asked.address.map(bind).transpose()?,
                     unix: asked.unix.as_deref().map(Unix::made).transpose()?,
+                    cert,
                 }
             }
         };
         if let Some((_, address)) = &bound.tcp {
             asked.check(*address, callers)?;
         }
-        let doors = Doors::new(&bound, asked.hosts);
+        if bound.tcp.is_none() && tls.is_some() {
+            return Err(StartError::Tls(
+                Refusal::config("TLS is for a port, and there is only a unix socket")
+                    .hint("pass --listen ADDR:PORT too, or leave out --tls-cert and --tls-key"),
+            ));
+        }
+        let doors = Doors::new(bound.address(), tls, asked.hosts);
         Ok((bound, doors))
     }
 
@@ -106,7 +136,10 @@ impl Bound {
     /// Where the proxy is reached, TCP first.
     #[must_use]
     pub fn places(&self) -> Vec<Place> {
-        let tcp = self.address().map(Place::Tcp);
+        let tcp = self.address().map(|address| match &self.cert {
+            Some(cert) => Place::Tls(address, cert.clone()),
+            None => Place::Tcp(address),
+        });
         let unix = self.unix.as_ref().map(|unix| unix.place.clone());
         tcp.into_iter().chain(unix).collect()
     }

@@ -37,6 +37,7 @@ use std::{
     io,
     net::SocketAddr,
     num::NonZeroUsize,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -82,7 +83,12 @@ pub enum StartError {
         address: SocketAddr,
         /// The system's answer.
         source: io::Error,
+        /// Where the certificate is, if there is TLS.
+        cert: Option<PathBuf>,
     },
+    /// The certificate or its key is of no use.
+    #[error(transparent)]
+    Tls(Refusal),
     /// The unix socket cannot be made.
     #[error("cannot listen on {0}")]
     Unix(#[from] UnixSocketError),
@@ -130,7 +136,7 @@ impl Server {
         connect::check_variables(&env)?;
         let connector =
             Connector::new(&env, options.timeouts.connect).map_err(StartError::Roots)?;
-        let (bound, doors) = Bound::new(asked, &callers)?;
+        let (bound, doors) = Bound::new(asked, &callers, env.home())?;
         let governance = governance::Governance::start(options.governance, &env)
             .map_err(StartError::Governance)?;
         let tokens = TokenResolvers::new(
@@ -213,6 +219,9 @@ impl Server {
         self.proxy.draining.store(true, Ordering::Relaxed);
         // Listeners of live events would not end by themselves.
         self.proxy.observer.live.end();
+        if let Some(tls) = self.proxy.doors.tls() {
+            tls.end();
+        }
         drop(listeners);
         tracing::info!("shutting down, running requests may finish");
         if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {

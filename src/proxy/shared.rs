@@ -16,6 +16,7 @@ use crate::{
     },
     store::snapshot::{Snapshot, SnapshotStore},
 };
+use rustls::pki_types::CertificateDer;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -69,6 +70,12 @@ impl Proxy {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The certificate that callers are shown now, if they are shown one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<CertificateDer<'static>> {
+        self.doors.tls().and_then(|tls| tls.current().leaf().cloned())
     }
 
     /// Whether shutdown has begun.

@@ -85,6 +85,10 @@ async fn serve(
         Accepted::Tcp(stream) => {
             let stream = TcpStream::from_std(stream)?;
             stream.set_nodelay(true)?;
+            let Some(tls) = worker.proxy.doors.tls() else {
+                return connection::serve(worker, stream, Door::Tcp, watcher).await;
+            };
+            let stream = tls.accept(stream, worker.proxy.limits.header_read).await?;
             connection::serve(worker, stream, Door::Tcp, watcher).await
         }
         Accepted::Unix(stream) => {

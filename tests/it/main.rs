@@ -60,6 +60,7 @@ mod soak;
 mod support;
 mod terminal;
 mod tls;
+mod tls_listener;
 mod tokens;
 mod tokens_bridge;
 mod unix_socket;

@@ -104,8 +104,8 @@ impl Home {
             serve.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address =
-            line.trim().strip_prefix("http://").expect("the bound address").parse().unwrap();
+        let (_scheme, address) = line.trim().split_once("://").expect("the bound address");
+        let address = address.parse().unwrap();
         Serving { child, address, log }
     }
 }

@@ -42,6 +42,8 @@ pub struct Tail {
 #[command(
     mut_arg("listen", |arg| arg.hide(true)),
     mut_arg("unix_socket", |arg| arg.hide(true)),
+    mut_arg("tls_cert", |arg| arg.hide(true)),
+    mut_arg("tls_key", |arg| arg.hide(true)),
     mut_arg("client_token_file", |arg| arg.hide(true)),
     mut_arg("log_level", |arg| arg.default_value("warn"))
 )]

@@ -38,9 +38,9 @@ pub fn run(args: Run, env: Arc<Env>) -> ExitCode {
 fn start(args: Run, env: &Arc<Env>) -> Result<ExitCode, Refusal> {
     let token = CsrfToken::new_random_len(24);
     let private = Arc::new(env.with(env::MP_PROXY_CLIENT_TOKEN, token.secret()));
-    let mut options = serve::options(args.serve, &private)?;
     // Private: its own port and its own token, whatever is set for a shared one.
-    options.listen = Listen::on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let listen = Listen::on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let options = serve::options(args.serve, listen, &private)?;
     let mut command = args.command.into_iter();
     let program = command.next().ok_or_else(|| Refusal::config("there is no command to run"))?;
     let mut child = Command::new(&program);

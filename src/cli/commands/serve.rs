@@ -12,12 +12,12 @@ use crate::{
     model::refusal::{Code, Refusal},
     proxy::{
         forward::Timeouts,
-        listen::Place,
+        listen::{Listen, Place},
         server::{Options, Server, StartError},
     },
     sys::{env::Env, hardening, run_file::RunFile},
 };
-use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Duration};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -29,8 +29,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     start_log(&args.log);
     hardening::silence_panics();
-    let outcome = options(args, &env).and_then(|mut options| {
-        options.listen.inherited = service::inherited()?;
+    let outcome = args.listener.listen().and_then(|listen| {
+        let listen = Listen { inherited: service::inherited()?, ..listen };
+        let options = options(args, listen, &env)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -45,9 +46,9 @@ pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     }
 }
 
-pub(super) fn options(args: Serve, env: &Env) -> Result<Options, Refusal> {
+pub(super) fn options(args: Serve, listen: Listen, env: &Env) -> Result<Options, Refusal> {
     Ok(Options {
-        listen: args.listener.listen(),
+        listen,
         upstream: args.upstream,
         base: args.axes.selection()?,
         client_authorization: args.client_authorization,
@@ -129,10 +130,12 @@ pub(super) fn first_signal(
 pub(super) fn cannot_start(error: &StartError) -> Refusal {
     let refusal = Refusal::new(Code::ConfigError, error.to_string());
     match error {
-        StartError::Listen { address, source }
+        StartError::Listen { address, source, cert }
             if source.kind() == std::io::ErrorKind::AddrInUse =>
         {
-            let holder = if held_by_us(&Place::Tcp(*address)) { "another mp-proxy" } else { "another program" };
+            let with = |cert: &PathBuf| held_by_us(&Place::Tls(*address, cert.clone()));
+            let ours = held_by_us(&Place::Tcp(*address)) || cert.as_ref().is_some_and(with);
+            let holder = if ours { "another mp-proxy" } else { "another program" };
             Refusal { message: format!("`{address}` is taken by {holder}"), ..refusal }
                 .hint("stop it, or pass --listen 127.0.0.1:0 for any free port")
         }
@@ -144,7 +147,7 @@ pub(super) fn cannot_start(error: &StartError) -> Refusal {
         }
         StartError::Upstream(_) => refusal.hint("correct --upstream"),
         StartError::Thread(_) => refusal.hint("raise the limit on processes, or lower --threads"),
-        StartError::Governance(wrong) => wrong.clone(),
+        StartError::Governance(wrong) | StartError::Tls(wrong) => wrong.clone(),
         StartError::NotLoopback(_) => refusal.hint("pass --client-token-file FILE (a token, mode 0600), or listen on 127.0.0.1; --insecure-allow-remote lets everybody in"),
         StartError::Callers(refusal) => refusal.clone(),
     }
@@ -153,7 +156,7 @@ pub(super) fn cannot_start(error: &StartError) -> Refusal {
 /// Asks the holder of the port who it is.
 fn held_by_us(place: &Place) -> bool {
     let patience = Some(Duration::from_millis(500));
-    local::get_public(place, "/_mp/version", patience)
+    local::get_public(place, None, "/_mp/version", patience)
         .is_ok_and(|answer| answer.text().contains(r#""name":"mp-proxy""#))
 }
 

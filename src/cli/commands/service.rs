@@ -69,7 +69,7 @@ impl Service {
             }
         })];
         if let Some(limit) = sd_notify::watchdog_enabled() {
-            tasks.push(tokio::spawn(watch(server.places(), limit / 2)));
+            tasks.push(tokio::spawn(watch(server.shared(), server.places(), limit / 2)));
         }
         let places: Vec<_> = server.places().iter().map(ToString::to_string).collect();
         let status = format!("listening on {}", places.join(" and "));
@@ -103,12 +103,12 @@ fn reload(proxy: &Arc<Proxy>) {
 }
 
 /// Says that we are alive as long as we answer, by every door.
-async fn watch(places: Vec<Place>, pause: Duration) {
+async fn watch(proxy: Arc<Proxy>, places: Vec<Place>, pause: Duration) {
     loop {
         tokio::time::sleep(pause).await;
-        let asked = places.clone();
+        let (proxy, places) = (Arc::clone(&proxy), places.clone());
         let answers = tokio::task::spawn_blocking(move || {
-            asked.iter().try_for_each(|place| alive(place, pause))
+            places.iter().try_for_each(|place| alive(&proxy, place, pause))
         });
         match tokio::time::timeout(pause, answers).await {
             Ok(Ok(Ok(()))) => tell(&[NotifyState::Watchdog]),
@@ -119,8 +119,10 @@ async fn watch(places: Vec<Place>, pause: Duration) {
     }
 }
 
-fn alive(place: &Place, patience: Duration) -> io::Result<()> {
-    match local::get_public(place, "/_mp/livez", Some(patience))?.status {
+fn alive(proxy: &Proxy, place: &Place, patience: Duration) -> io::Result<()> {
+    // The certificate that is in force, which the file may no longer hold.
+    let shown = proxy.certificate();
+    match local::get_public(place, shown, "/_mp/livez", Some(patience))?.status {
         200 => Ok(()),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }

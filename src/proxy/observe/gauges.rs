@@ -17,7 +17,9 @@ pub struct Gauges {
     /// What is left of quotas.
     pub quotas: Vec<Quota>,
     /// The policy.
-    pub policy: Policy,
+    pub policy: Followed,
+    /// The certificate of the listener; `None` where there is no TLS.
+    pub tls: Option<Followed>,
     /// Lines of the audit trail that were lost; `None` where there is no trail.
     pub audit_lost: Option<u64>,
 }
@@ -45,12 +47,12 @@ pub struct Quota {
     pub limit: u64,
 }
 
-/// The state of the policy.
+/// The state of what is followed, and kept as it was while a change of it is broken.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Policy {
+pub struct Followed {
     /// Grows with every change that took effect.
     pub generation: u64,
-    /// Whether the newest state of the file is not in force.
+    /// Whether the newest state of the files is not in force.
     pub stale: bool,
     /// How many changes were broken.
     pub failures: u64,

@@ -143,6 +143,21 @@ impl Scrape {
         out.gauge("mp_proxy_policy_stale", "Whether a changed policy is broken and unused", stale)?;
         let failures = [([("outcome", "broken")], policy.failures)];
         out.counter("mp_proxy_policy_reloads", "Changes of the policy that were broken", failures)?;
+        let tls = gauges.tls.as_ref();
+        let generation = tls.map(|tls| ([], tls.generation));
+        out.gauge("mp_proxy_tls_generation", "Grows with every change in force", generation)?;
+        let stale = tls.map(|tls| ([], u64::from(tls.stale)));
+        out.gauge(
+            "mp_proxy_tls_stale",
+            "Whether a changed certificate is broken and unused",
+            stale,
+        )?;
+        let failures = tls.map(|tls| ([("outcome", "broken")], tls.failures));
+        out.counter(
+            "mp_proxy_tls_reloads",
+            "Changes of the certificate that were broken",
+            failures,
+        )?;
         let lost = gauges.audit_lost.map(|lost| ([("reason", "unwritable")], lost));
         out.counter("mp_proxy_audit_lines_lost", "Lines of the audit trail that were lost", lost)
     }
