@@ -72,7 +72,11 @@ pub fn update(env: &Env, change: &Selection) -> Result<ActiveSession, Refusal> {
             draft.set_active_workspace(change.workspace)?;
         }
         if let Some(project) = &change.project {
-            let name = draft.active_account()?.ok_or_else(no_account_for_project)?;
+            let name = match draft.active_account()? {
+                Some(name) => name,
+                // What is broken is said first; what is not there comes after that.
+                None => return Err(draft.active().err().unwrap_or_else(no_account_for_project)),
+            };
             require(draft, &name)?;
             draft.set_project(&name, project)?;
         }

@@ -13,6 +13,7 @@ mod accounts_reference;
 mod accounts_token;
 mod architecture;
 mod audit;
+mod broken_starts;
 mod browser;
 mod cache;
 mod callers;
