@@ -8,6 +8,7 @@
     reason = "a test binary exports nothing"
 )]
 
+mod account_add;
 mod accounts;
 mod accounts_reference;
 mod accounts_token;
