@@ -1,5 +1,6 @@
 //! A refusal on the command line: the single home of exit codes.
 
+use super::terminal::say;
 use crate::model::refusal::{Code, Refusal};
 use serde_json::json;
 use std::{ffi::OsString, process::ExitCode};
@@ -58,13 +59,12 @@ pub fn usage(error: &clap::Error, form: Form) -> ExitCode {
 
 /// Writes the refusal to stderr and gives the exit code.
 #[must_use]
-#[expect(clippy::print_stderr, reason = "stderr is where a command reports")]
 pub fn report(refusal: &Refusal, form: Form) -> ExitCode {
     match form {
         Form::Text => {
-            eprintln!("error: {refusal}");
+            say(&format!("error: {refusal}"));
             if let Some(hint) = &refusal.hint {
-                eprintln!("hint: {hint}");
+                say(&format!("hint: {hint}"));
             }
         }
         Form::Json => {
@@ -75,7 +75,7 @@ pub fn report(refusal: &Refusal, form: Form) -> ExitCode {
             if let Some(hint) = &refusal.hint {
                 error["hint"] = json!(hint);
             }
-            eprintln!("{}", json!({"error": error}));
+            say(&json!({"error": error}).to_string());
         }
     }
     exit_code(refusal)

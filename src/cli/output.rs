@@ -2,7 +2,10 @@
 //! notes and refusals to stderr. Called by every command that answers with data.
 //! Invariant: under `--format json` stdout is one JSON document or nothing at all.
 
-use super::error::{Form, report};
+use super::{
+    error::{Form, report},
+    terminal::say,
+};
 use crate::model::refusal::Refusal;
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
@@ -169,11 +172,10 @@ impl Door {
     ///
     /// # Errors
     /// `CONFIG_ERROR` if stdout cannot be written.
-    #[expect(clippy::print_stderr, reason = "stderr is where notes go")]
     pub fn write(self, answer: &Answer) -> Result<(), Refusal> {
         if self.notes == Notes::Show && self.form() == Form::Text {
             for note in &answer.notes {
-                eprintln!("{note}");
+                say(note);
             }
         }
         let failed = |error: &dyn std::fmt::Display| {

@@ -148,8 +148,8 @@ impl Person for Terminal {
     }
 }
 
-/// A closed stderr ends nothing.
-fn say(line: &str) {
+/// One line on stderr; a closed one, or a full disk behind it, ends nothing.
+pub(super) fn say(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

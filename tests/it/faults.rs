@@ -3,14 +3,15 @@
 
 use crate::{
     recorder::{OK, Recorder, Step},
-    support::{CONFIG, Home},
+    support::{CONFIG, Home, Serving},
     wire::Wire,
 };
 use std::{
     fs,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
+    process::Stdio,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -157,4 +158,43 @@ fn files_replaced_at_the_worst_moment() {
     }
     home.write(".mp/config.toml", CONFIG);
     assert_eq!(proxy.get("/api/query/x", "").status, 200, "it heals by itself");
+}
+
+/// The log goes to a file on a full disk, or to a pipe whose reader is gone: requests are answered
+/// all the same, and a command still has its exit code.
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let upstream = Recorder::start();
+    upstream.expect(vec![Step::Bytes(OK.to_vec())], false);
+    for sink in ["full", "gone"] {
+        let home = Home::new(CONFIG);
+        let stderr = || match sink {
+            "full" => Stdio::from(fs::OpenOptions::new().write(true).open("/dev/full").unwrap()),
+            _ => Stdio::from(std::io::pipe().unwrap().1),
+        };
+        let arguments = [
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--upstream",
+            &upstream.url(),
+            "--log-level",
+            "trace",
+        ];
+        let mut child =
+            home.command(&arguments).stdout(Stdio::piped()).stderr(stderr()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("http://").expect(sink).parse().unwrap();
+        let mut proxy = Serving { child, address, log: home.path("none") };
+        for target in ["/api/query/x", "/nowhere", "/_mp/session", "/api/query/x"] {
+            let status = proxy.get(target, "").status;
+            assert_eq!(status, if target == "/nowhere" { 404 } else { 200 }, "{sink} {target}");
+        }
+        let pid = rustix::process::Pid::from_child(&proxy.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert_eq!(proxy.child.wait().unwrap().code(), Some(0), "{sink}");
+        let mut wrong = home.command(&["account", "show", "nobody"]);
+        assert_eq!(wrong.stderr(stderr()).status().unwrap().code(), Some(1), "{sink}");
+    }
 }

@@ -171,6 +171,8 @@ pub(super) fn start_log(log: &Log) {
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        // A log that cannot be written, on a full disk or a closed pipe, ends nothing.
+        .log_internal_errors(false)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
     // A second start in one process keeps the first log.
