@@ -171,7 +171,7 @@ pub fn request_headers(
     let own =
         headers.get(header::AUTHORIZATION).filter(|_| policy == ClientAuthorization::Pass).cloned();
     let chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    strip(headers, &[header::PROXY_AUTHORIZATION, header::AUTHORIZATION]);
+    strip(headers, |name| *name == header::PROXY_AUTHORIZATION || *name == header::AUTHORIZATION);
     if chunked {
         // Our own framing, not the caller's: without it hyper sends no body with a GET.
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -192,8 +192,11 @@ fn response_headers(headers: &mut HeaderMap) {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
     }
-    // A Mixpanel cookie on localhost would be sent to every other local server.
-    strip(headers, &[header::SET_COOKIE]);
+    // A Mixpanel cookie on localhost would be sent to every other local server, and what Mixpanel
+    // allows its own pages is nothing that we allow any page.
+    strip(headers, |name| {
+        *name == header::SET_COOKIE || name.as_str().starts_with("access-control-")
+    });
     headers.append(header::VIA, VIA);
 }
 
@@ -233,11 +236,11 @@ pub fn response<B>(mut answer: Response<B>) -> Response<B> {
 }
 
 /// Takes off what belongs to one hop (RFC 9110 §7.6.1), whatever `Connection` names, what is ours,
-/// and `also`. One look at each name that is there costs less than asking for every name.
-fn strip(headers: &mut HeaderMap, also: &[HeaderName]) {
+/// and what `also` says. One look at each name that is there costs less than asking for every name.
+fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     let mut gone: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_hop_by_hop(name) || is_ours(name) || also.contains(name))
+        .filter(|name| is_hop_by_hop(name) || is_ours(name) || also(name))
         .cloned()
         .collect();
     if gone.contains(&header::CONNECTION) {
