@@ -6,7 +6,12 @@ use crate::{
     support::{CONFIG, Home},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use std::{fs, net::TcpListener, process::Command};
+use std::{
+    fs,
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
 
 const TOKENS: &str = r#"{"access_token":"acc-sekrit-1","expires_at":"2999-01-01T00:00:00Z","scope":"s","token_type":"Bearer","refresh_token":"ref-sekrit-2"}"#;
 const SECRETS: [&str; 6] = [
@@ -119,11 +124,46 @@ fn no_secret_shows_anywhere() {
     check("the second log", &fs::read_to_string(&second.log).unwrap());
     let pid = proxy.child.id();
     check("the command line", &fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap());
-    let children = Command::new("ps").args(["--ppid", &pid.to_string(), "-o", "pid="]).output();
-    for child in String::from_utf8_lossy(&children.map(|out| out.stdout).unwrap_or_default())
-        .split_whitespace()
-    {
-        let environment = fs::read(format!("/proc/{child}/environ")).unwrap_or_default();
-        check("the environment of a child", &String::from_utf8_lossy(&environment));
+}
+
+/// The program that `run` starts, as the system shows it to others: its environment and its
+/// command line, and the command line of the proxy above it.
+#[test]
+fn no_secret_shows_in_a_child_or_on_a_command_line() {
+    let config = CONFIG.replace("token = \"tok-secret\"", "token_env = \"CI_TOKEN\"");
+    let home = Home::new(&config)
+        .with("PATH", "/usr/bin:/bin")
+        .with("CI_TOKEN", "tok-secret")
+        .with("MP_OAUTH_TOKEN", "acc-sekrit-1")
+        .with("MP_SECRET", "hunter2-secret")
+        .with("MP_CUSTOM_HEADER_NAME", "X-Mine")
+        .with("MP_CUSTOM_HEADER_VALUE", "ref-sekrit-2")
+        .with("MP_PROXY_CLIENT_TOKEN", "callers-own-sekrit")
+        .with("NOT_A_SECRET", "still-here");
+    let upstream = Recorder::start();
+    let arguments = ["run", "--upstream", &upstream.url(), "--", "sleep", "30"];
+    let mut run = home.command(&arguments).spawn().unwrap();
+    let mut shown = String::new();
+    let until = Instant::now() + Duration::from_secs(20);
+    // Until the program is there, past the moment between fork and exec.
+    while !shown.contains("still-here") && Instant::now() < until {
+        let children = format!("/proc/{0}/task/{0}/children", run.id());
+        let children = fs::read_to_string(children).unwrap_or_default();
+        for child in children.split_whitespace() {
+            let of = |file: &str| fs::read(format!("/proc/{child}/{file}")).unwrap_or_default();
+            let (environment, line) = (of("environ"), of("cmdline"));
+            if line.starts_with(b"sleep") {
+                shown = String::from_utf8_lossy(&[environment, line].concat()).into_owned();
+            }
+        }
+        thread::sleep(Duration::from_millis(20));
     }
+    let above = fs::read_to_string(format!("/proc/{}/cmdline", run.id())).unwrap();
+    // A signal that it passes on.
+    let pid = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    run.wait().unwrap();
+    assert!(shown.contains("still-here") && shown.contains("MP_PROXY_TOKEN="), "{shown}");
+    check("the environment of the program", &shown);
+    check("the command line", &above);
 }

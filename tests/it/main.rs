@@ -19,6 +19,7 @@ mod browser;
 mod cache;
 mod callers;
 mod chromium;
+mod credential_faults;
 mod devtools;
 mod docs;
 mod docs_blocks;

@@ -2,6 +2,7 @@
 //! Invariant: access token, life time and type are there; `Debug` shows no token.
 
 use crate::model::tokens::Tokens;
+use http::HeaderValue;
 use oauth2::{ClientId, TokenResponse as _, basic::BasicTokenResponse};
 use secrecy::SecretString;
 
@@ -27,7 +28,8 @@ impl Grant {
     /// The grant of an answer, or the field that is missing.
     pub(super) fn read(answer: &BasicTokenResponse) -> Result<Self, &'static str> {
         let access_token = answer.access_token().secret();
-        if access_token.is_empty() {
+        // One that cannot be sent must not take the place of what can still be renewed.
+        if access_token.is_empty() || HeaderValue::from_str(access_token).is_err() {
             return Err("access_token");
         }
         let scopes = answer.scopes().map(|all| {
