@@ -78,14 +78,14 @@ impl State {
             return Err("invalid_grant");
         };
         let (family, reused) = (known.family, known.rotated);
-        if reused && self.revoked.insert(family) {
+        if reused && renewal == Renewal::Rotate && self.revoked.insert(family) {
             self.counts.revoked_families += 1;
         }
         if reused || known.client != client || self.revoked.contains(&family) {
             self.counts.refused_refreshes += 1;
             return Err("invalid_grant");
         }
-        known.rotated = renewal == Renewal::Rotate;
+        known.rotated = renewal != Renewal::Keep;
         Ok(self.grant(client, family))
     }
 
@@ -112,7 +112,7 @@ impl State {
             "scope": "projects analysis",
         });
         let first = !self.refresh.values().any(|known| known.family == family);
-        if first || self.switches.renewal == Renewal::Rotate {
+        if first || self.switches.renewal != Renewal::Keep {
             grant["refresh_token"] = json!(refresh);
             let entry = Refresh { client: client.to_owned(), family, rotated: false };
             self.refresh.insert(refresh, entry);

@@ -58,6 +58,8 @@ pub enum Renewal {
     /// A new one; the old one coming back revokes the whole family.
     #[default]
     Rotate,
+    /// A new one; the old one coming back is refused, and the login goes on.
+    Refuse,
     /// It stays good and the answer has none.
     Keep,
 }

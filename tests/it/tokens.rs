@@ -9,7 +9,7 @@ use mp_proxy::demo::{
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -333,17 +333,65 @@ fn a_kill_during_a_renewal_leaves_a_whole_file() {
     assert!(names.iter().all(|name| !name.ends_with(".tmp")), "{names:?}");
 }
 
-/// The real client renews without a lock. A login that the final state of the file could have
-/// saved is never lost. `MP_PROXY_TEST_MEETINGS=40` for the full size.
+/// Who of two that renew at the same time asks the server first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum First {
+    Theirs,
+    Ours,
+}
+
+/// The real client renews without a lock: both send the same refresh token, every time. A login
+/// that the final state of the file could have saved is never lost.
+/// `MP_PROXY_TEST_MEETINGS=40` for the full size.
 #[test]
 fn the_reference_renews_at_the_same_time() {
-    let rounds =
-        std::env::var("MP_PROXY_TEST_MEETINGS").map_or(4_u64, |text| text.parse().unwrap());
-    let (mut both, mut ends) = (0, 0);
-    let venv = crate::reference::environment();
+    let rounds = std::env::var("MP_PROXY_TEST_MEETINGS").map_or(5, |text| text.parse().unwrap());
     let upstream = Upstream::start();
     let home = Home::new(BROWSER);
-    oauth(&upstream).set(|switches| switches.bearers = Bearers::Granted);
+    let kinds = [
+        (Renewal::Refuse, First::Theirs),
+        (Renewal::Refuse, First::Ours),
+        (Renewal::Keep, First::Theirs),
+        (Renewal::Keep, First::Ours),
+        (Renewal::Rotate, First::Theirs),
+    ];
+    let mut ends = 0;
+    for (renewal, first) in kinds.into_iter().cycle().take(rounds) {
+        oauth(&upstream).set(|switches| {
+            switches.bearers = Bearers::Granted;
+            switches.renewal = renewal;
+            switches.token = Fault::Slow(Duration::from_millis(800));
+        });
+        let before = oauth(&upstream).counts();
+        let (ours, theirs) = meeting(&home, &upstream, first);
+        let counts = oauth(&upstream).counts();
+        let sent = counts.refreshes - before.refreshes;
+        assert!(sent >= 2, "they did not meet");
+        let kept = on_disk(&home);
+        let alive = oauth(&upstream).accepts(kept["access_token"].as_str().unwrap());
+        // Only a server that ends the login of a token that comes back leaves nothing to save.
+        if counts.revoked_families > before.revoked_families {
+            assert_eq!(renewal, Renewal::Rotate);
+            ends += 1;
+            continue;
+        }
+        assert_eq!(sent, 2, "{renewal:?} {first:?}");
+        assert!(alive, "{renewal:?} {first:?}: a dead login is in the file: {theirs}");
+        assert_eq!(ours, 200, "{renewal:?} {first:?}: {theirs}");
+        let proxy = home.serve(&upstream.url(), &[]);
+        assert_eq!(proxy.get("/api/query/x", "").status, 200);
+        assert_eq!(oauth(&upstream).counts().refreshes - before.refreshes, 2);
+    }
+    println!("{rounds} meetings, {ends} logins ended by a server that ends them");
+}
+
+/// `mp` and we renew the same expired login; gives our status, and what `mp` said.
+fn meeting(home: &Home, upstream: &Upstream, first: First) -> (u16, String) {
+    let (grant, client) = oauth(upstream).mint();
+    let file = json!({"client_id": client, "region": "us", "redirect_uri": "http://localhost:19284/callback", "scope": "s", "created_at": "2026-01-01T00:00:00Z"});
+    home.write(".mp/oauth/client_us.json", &file.to_string());
+    home.write(TOKENS, &tokens(&grant, None, -10).to_string());
+    let proxy = home.serve(&upstream.url(), &[]);
     // `mp` can be told another host for its API, not for OAuth: the host is swapped inside it.
     let script = format!(
         "import httpx, sys\n\
@@ -351,48 +399,49 @@ fn the_reference_renews_at_the_same_time() {
          old = httpx.Client.post\n\
          httpx.Client.post = lambda self, url, **kw: old(self, url.replace('https://mixpanel.com', '{}'), **kw)\n\
          from mixpanel_headless._internal.auth.token_resolver import OnDiskTokenResolver\n\
+         print('ready', flush=True)\n\
+         sys.stdin.readline()\n\
          try:\n    print('bearer', OnDiskTokenResolver().get_browser_token('me', 'us'))\n\
          except Exception as error:\n    print('error', getattr(error, 'code', error))\n",
         upstream.url()
     );
-    for round in 0..rounds {
-        let (grant, client) = oauth(&upstream).mint();
-        let file = json!({"client_id": client, "region": "us", "redirect_uri": "http://localhost:19284/callback", "scope": "s", "created_at": "2026-01-01T00:00:00Z"});
-        home.write(".mp/oauth/client_us.json", &file.to_string());
-        home.write(TOKENS, &tokens(&grant, None, -10).to_string());
-        let before = oauth(&upstream).counts();
-        let proxy = home.serve(&upstream.url(), &[]);
-        let theirs = Command::new(venv.join("bin/python"))
-            .args(["-c", &script])
-            .env_clear()
-            .env("HOME", home.dir.path())
-            .current_dir(home.dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        thread::sleep(Duration::from_millis(500 + round * 250 % 1000 + round * 7 % 250));
-        let ours = proxy.get("/api/query/x", "").status;
-        let theirs = theirs.wait_with_output().unwrap();
-        let theirs = String::from_utf8_lossy(&theirs.stdout).into_owned();
-        assert!(theirs.contains("bearer") || theirs.contains("error"), "{theirs}");
-        let counts = oauth(&upstream).counts();
-        let kept = on_disk(&home);
-        let alive = oauth(&upstream).accepts(kept["access_token"].as_str().unwrap());
-        // Only if both sent the old token and the server ended the login is it gone.
-        let ended = counts.revoked_families > before.revoked_families;
-        assert!(
-            alive || ended,
-            "the file holds a dead login that the server did not end: {theirs}"
-        );
-        both += u32::from(counts.refreshes - before.refreshes > 1);
-        ends += u32::from(ended);
-        if !ended {
-            assert_eq!(ours, 200);
-            assert_eq!(proxy.get("/api/query/x", "").status, 200);
+    let mut theirs = Command::new(crate::reference::environment().join("bin/python"))
+        .args(["-c", &script])
+        .env_clear()
+        .env("HOME", home.dir.path())
+        .current_dir(home.dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(theirs.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let asked = || {
+        let all = upstream.received();
+        all.iter().filter(|received| received.target == "/oauth/token/").count()
+    };
+    let before = asked();
+    let one_has_asked = || until("the first question", || asked() > before);
+    let mut stdin = theirs.stdin.take().unwrap();
+    let ours = thread::scope(|scope| {
+        if first == First::Theirs {
+            stdin.write_all(b"\n").unwrap();
+            one_has_asked();
         }
-    }
-    println!("{rounds} meetings, {both} with two refreshes, {ends} logins ended by the server");
+        let ours = scope.spawn(|| proxy.get("/api/query/x", "").status);
+        if first == First::Ours {
+            one_has_asked();
+            stdin.write_all(b"\n").unwrap();
+        }
+        ours.join().unwrap()
+    });
+    line.clear();
+    said.read_line(&mut line).unwrap();
+    assert!(theirs.wait().unwrap().success());
+    assert!(line.contains("bearer") || line.contains("error"), "{line}");
+    (ours, line)
 }
 
 /// Sleep and set clocks: what the resolver does when the wall clock jumps under it.
