@@ -2,12 +2,16 @@
 //! Called for the base session by `switch`, and by the command line.
 //! Invariant: a pure function of one [`Snapshot`]; it reads no file, clock or environment.
 
+mod axes;
+
+pub use axes::{ACTIVE, DEFAULT_PROJECT};
+pub(super) use axes::{bridge_or_default_project, env_project, env_workspace};
+
 use crate::{
     model::{
-        account::{Account, Credential, Target, TokenSource},
-        id::{Name, ProjectId, WorkspaceId},
+        account::Account,
+        id::{ProjectId, WorkspaceId},
         refusal::{Code, Refusal},
-        region::Region,
         session::{CustomHeaders, Session, Sources},
     },
     store::{
@@ -18,7 +22,7 @@ use crate::{
     },
     sys::env::{self, Env},
 };
-use secrecy::SecretString;
+use axes::{account_axis, project_axis, workspace_axis};
 use std::{path::Path, sync::Arc};
 
 /// What the flags (or their variables) of a command chose.
@@ -132,11 +136,6 @@ pub fn resolve(snapshot: &Snapshot, selection: &Selection) -> Result<Session, Re
     )
 }
 
-/// The label of the `[active]` block as a source.
-pub const ACTIVE: &str = "config:[active]";
-/// The label of an account's `default_project` as a source.
-pub const DEFAULT_PROJECT: &str = "account.default_project";
-
 /// Puts the axes together, with the headers that every session of a snapshot has.
 pub(super) fn finish(
     inputs: Inputs<'_>,
@@ -154,143 +153,6 @@ pub(super) fn finish(
         id
     });
     Ok(Session { account, project, workspace, headers, bridge, sources, warnings, overruled })
-}
-
-fn account_axis(
-    inputs: Inputs<'_>,
-    selection: &Selection,
-    target: Option<&Target>,
-) -> Result<(Arc<Account>, String), Refusal> {
-    if let Some(found) = env_account(inputs.env)? {
-        return Ok(found);
-    }
-    if let Some(name) = &selection.account {
-        return Ok((inputs.config.account(name)?, "param:--account".to_owned()));
-    }
-    if let Some(target) = target {
-        let source = format!("target:{}", target.name);
-        return Ok((inputs.config.account(target.account.as_str())?, source));
-    }
-    if let Some(bridge) = inputs.bridge {
-        return Ok((Arc::clone(&bridge.account), "bridge".to_owned()));
-    }
-    match inputs.config.active_account()? {
-        Some(name) => Ok((inputs.config.account(name)?, ACTIVE.to_owned())),
-        None => Err(no_account(&inputs.config.account_names())),
-    }
-}
-
-/// The account that the environment alone gives: the quad, else the triple.
-fn env_account(env: &Env) -> Result<Option<(Arc<Account>, String)>, Refusal> {
-    let region = match env.get(env::MP_REGION) {
-        None => return Ok(None),
-        Some(text) => text.parse::<Region>().map_err(|_| {
-            Refusal::config(format!(
-                "`{}` is {text:?}, {}",
-                env::MP_REGION,
-                crate::model::region::UnknownRegion
-            ))
-            .hint("set MP_REGION to us, eu or in, or unset it")
-        })?,
-    };
-    if env.get(env::MP_PROJECT_ID).is_none() {
-        return Ok(None);
-    }
-    let (name, credential, source) =
-        match (env.get(env::MP_USERNAME), env.get(env::MP_SECRET), env.get(env::MP_OAUTH_TOKEN)) {
-            (Some(username), Some(secret), _) => (
-                "env-service-account",
-                Credential::ServiceAccount {
-                    username: username.to_owned(),
-                    secret: SecretString::from(secret),
-                },
-                env::MP_USERNAME,
-            ),
-            (_, _, Some(token)) => (
-                "env-oauth-token",
-                Credential::OauthToken(TokenSource::Inline(SecretString::from(token))),
-                env::MP_OAUTH_TOKEN,
-            ),
-            _ => return Ok(None),
-        };
-    let name = Name::parse(name).map_err(|error| Refusal::config(error.to_string()))?;
-    let account = Account { name, region, default_project: None, credential };
-    Ok(Some((Arc::new(account), format!("env:{source}"))))
-}
-
-pub(super) fn env_project(env: &Env) -> Result<Option<ProjectId>, Refusal> {
-    env.get(env::MP_PROJECT_ID)
-        .map(|text| {
-            ProjectId::parse(text).map_err(|rule| {
-                Refusal::config(format!("`{}` is {text:?}, it {rule}", env::MP_PROJECT_ID))
-                    .hint("set MP_PROJECT_ID to the number of the project, or unset it")
-            })
-        })
-        .transpose()
-}
-
-pub(super) fn env_workspace(env: &Env) -> Result<Option<WorkspaceId>, Refusal> {
-    env.get(env::MP_WORKSPACE_ID)
-        .map(|text| {
-            WorkspaceId::parse(text.trim()).map_err(|rule| {
-                Refusal::config(format!("`{}` is {text:?}, it {rule}", env::MP_WORKSPACE_ID))
-                    .hint("set MP_WORKSPACE_ID to the number of the workspace, or unset it")
-            })
-        })
-        .transpose()
-}
-
-fn project_axis(
-    inputs: Inputs<'_>,
-    selection: &Selection,
-    target: Option<&Target>,
-    account: &Account,
-) -> Result<(ProjectId, String), Refusal> {
-    if let Some(project) = env_project(inputs.env)? {
-        return Ok((project, format!("env:{}", env::MP_PROJECT_ID)));
-    }
-    if let Some(project) = &selection.project {
-        return Ok((project.clone(), "param:--project".to_owned()));
-    }
-    if let Some(target) = target {
-        return Ok((target.project.clone(), format!("target:{}", target.name)));
-    }
-    bridge_or_default_project(inputs, account)
-}
-
-/// The bottom of the project axis: the bridge's, then the account's own.
-pub(super) fn bridge_or_default_project(
-    inputs: Inputs<'_>,
-    account: &Account,
-) -> Result<(ProjectId, String), Refusal> {
-    if let Some(project) = inputs.bridge.and_then(|bridge| bridge.project.clone()) {
-        return Ok((project, "bridge".to_owned()));
-    }
-    account
-        .default_project
-        .clone()
-        .map(|project| (project, DEFAULT_PROJECT.to_owned()))
-        .ok_or_else(|| no_project(account))
-}
-
-fn workspace_axis(
-    inputs: Inputs<'_>,
-    selection: &Selection,
-    target: Option<&Target>,
-) -> Result<Option<(WorkspaceId, String)>, Refusal> {
-    if let Some(id) = env_workspace(inputs.env)? {
-        return Ok(Some((id, format!("env:{}", env::MP_WORKSPACE_ID))));
-    }
-    if let Some(id) = selection.workspace {
-        return Ok(Some((id, "param:--workspace".to_owned())));
-    }
-    if let Some((target, id)) = target.and_then(|target| Some((target, target.workspace?))) {
-        return Ok(Some((id, format!("target:{}", target.name))));
-    }
-    if let Some(id) = inputs.bridge.and_then(|bridge| bridge.workspace) {
-        return Ok(Some((id, "bridge".to_owned())));
-    }
-    Ok(inputs.config.active_workspace()?.map(|id| (id, ACTIVE.to_owned())))
 }
 
 /// The custom headers of this machine: those of the environment, and the settings' over them.
@@ -324,31 +186,4 @@ pub(crate) fn bridge_of(bridge: Option<&Bridge>, account: &Account) -> Option<Ar
     bridge
         .filter(|bridge| bridge.tokens_of(account).is_some())
         .map(|bridge| bridge.path.as_path().into())
-}
-
-fn no_account(configured: &[&str]) -> Refusal {
-    if configured.len() > 1 {
-        let names = configured.join("`, `");
-        return Refusal::config(format!("several accounts are configured and none is active: `{names}`"))
-            .reason(Code::AmbiguousAccount)
-            .hint("run: mp-proxy account use NAME, or send the header X-Mp-Account: NAME, or pass --account NAME");
-    }
-    if let [name] = configured {
-        return Refusal::config(format!("account `{name}` is configured, but it is not active"))
-            .reason(Code::SessionUnresolved)
-            .hint(format!("run: mp-proxy account use {name}, or pass --account {name}"));
-    }
-    Refusal::config("no account is configured")
-        .reason(Code::SessionUnresolved)
-        .hint(super::first_run::hint())
-}
-
-fn no_project(account: &Account) -> Refusal {
-    let name = &account.name;
-    Refusal::config(format!("no project is configured for account `{name}`"))
-        .reason(Code::SessionUnresolved)
-        .hint(format!(
-            "set MP_PROJECT_ID; or run: mp-proxy account update {name} --project ID; \
-         or pass --project ID or --target NAME; or send the header X-Mp-Project: ID"
-        ))
 }

@@ -3,6 +3,8 @@
 //! Invariants: resolving writes no file (quirks B1 to B3), only a renewal does; a request waits
 //! only if there is no good token.
 
+mod files;
+mod flight;
 mod in_bridge;
 mod keeper;
 mod login;
@@ -12,6 +14,7 @@ mod refresh;
 mod repair;
 mod state;
 pub mod stats;
+mod timing;
 
 pub use ready_token::ReadyToken;
 

@@ -3,8 +3,9 @@
 //! on disk before it is used; a login counts as ended only after the files were read once more.
 
 use super::{
+    flight::Need,
     keeper::{Found, Keeper, Locks, Saved},
-    login::{Login, Need},
+    login::Login,
     state::Outcome,
     stats::Event,
 };
