@@ -28,13 +28,25 @@ pub const REPLAYABLE: u64 = 64 * 1024;
 /// Counts what an upload has moved, so that the header timer can tell waiting from sending,
 /// and so that it can be reported.
 #[derive(Debug, Clone, Default)]
-pub struct Progress(Arc<AtomicU64>);
+pub struct Progress(Option<Arc<AtomicU64>>);
 
 impl Progress {
+    /// Of a body; nothing ever moves of an empty one.
+    #[must_use]
+    pub fn of(body: &impl Body) -> Self {
+        Self((!body.is_end_stream()).then(Arc::default))
+    }
+
     /// The bytes that have moved.
     #[must_use]
     pub fn mark(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.as_ref().map_or(0, |moved| moved.load(Ordering::Relaxed))
+    }
+
+    fn add(&self, bytes: usize) {
+        if let Some(moved) = &self.0 {
+            moved.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -46,13 +58,13 @@ pub struct Passing {
     /// Made at the first wait: most bodies are there at once.
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
-    progress: Option<Progress>,
+    progress: Progress,
 }
 
 impl Passing {
     /// Wraps `inner`.
     #[must_use]
-    pub const fn new(inner: Incoming, idle: Duration, progress: Option<Progress>) -> Self {
+    pub const fn new(inner: Incoming, idle: Duration, progress: Progress) -> Self {
         Self { inner, idle, timer: None, waiting: false, progress }
     }
 
@@ -60,8 +72,8 @@ impl Passing {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             self.waiting = false;
             let moved = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-            if let (Some(progress), Some(data)) = (&self.progress, moved) {
-                progress.0.fetch_add(data.len() as u64, Ordering::Relaxed);
+            if let Some(data) = moved {
+                self.progress.add(data.len());
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
@@ -85,8 +97,8 @@ pub enum RequestBody {
     Streaming {
         /// Goes first.
         first: Bytes,
-        /// Then this.
-        rest: Passing,
+        /// Then this; boxed, since requests are moved often and seldom stream.
+        rest: Box<Passing>,
     },
 }
 
@@ -102,7 +114,7 @@ impl RequestBody {
             return Ok(Self::Whole(Bytes::new()));
         }
         let exact = inner.size_hint().exact().filter(|length| *length <= REPLAYABLE);
-        let mut rest = Passing::new(inner, idle, Some(progress));
+        let mut rest = Box::new(Passing::new(inner, idle, progress));
         let Some(length) = exact else {
             return Ok(Self::Streaming { first: Bytes::new(), rest });
         };
@@ -252,7 +264,7 @@ impl ResponseBody {
             lease.give_back();
             return full(Bytes::new());
         }
-        Self::Upstream { body: Passing::new(inner, idle, None), lease: Some(lease) }
+        Self::Upstream { body: Passing::new(inner, idle, Progress::default()), lease: Some(lease) }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     sys::env::MP_PROXY_CLIENT_TOKEN,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{borrow::Cow, path::PathBuf, sync::Arc};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 
 /// The header of ours that carries a caller token.
 pub const TOKEN_HEADER: &str = "x-mp-proxy-token";
+const TOKEN: HeaderName = HeaderName::from_static(TOKEN_HEADER);
 
 /// The caller whose token came from the environment.
 const FROM_ENV: &str = "env";
@@ -94,7 +95,7 @@ impl Callers {
     /// `CALLER_UNKNOWN` without a known token; `CONFIG_ERROR` while the token file is broken.
     pub fn identify(&self, headers: &mut HeaderMap) -> Result<Arc<Caller>, Refusal> {
         if !self.are_asked() {
-            headers.remove(TOKEN_HEADER);
+            headers.remove(TOKEN);
             return Ok(Arc::clone(&self.anybody));
         }
         let from_file = self.file.as_ref().map(Watched::current).transpose()?;
@@ -194,11 +195,7 @@ fn find<'a>(entries: impl Iterator<Item = &'a Entry>, shown: &TokenDigest) -> Op
 /// Takes the token out: of our own header, else of `Authorization`. An `Authorization` beside
 /// our own header is the caller's own, and stays for `--client-authorization` to judge.
 fn take(headers: &mut HeaderMap) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
-    let name = if headers.contains_key(TOKEN_HEADER) {
-        http::HeaderName::from_static(TOKEN_HEADER)
-    } else {
-        header::AUTHORIZATION
-    };
+    let name = if headers.contains_key(TOKEN) { TOKEN } else { header::AUTHORIZATION };
     let mut values = headers.get_all(&name).iter();
     let (Some(value), more) = (values.next(), values.next()) else { return Ok(None) };
     if more.is_some() {
@@ -237,7 +234,7 @@ fn unknown(message: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
     use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {

@@ -7,7 +7,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::Watcher,
 };
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Why a connection ended before its time.
@@ -22,9 +22,8 @@ pub(super) async fn serve(
 ) -> Result<(), Error> {
     let limits = worker.proxy.limits;
     let service = service_fn(move |request| {
-        let worker = Arc::clone(&worker);
-        // Boxed: hyper would move its several kilobytes along with the connection's own state.
-        Box::pin(async move { Ok::<_, Infallible>(worker.handle(request, door).await) })
+        // Boxed: hyper would move all of it along with the connection's own state.
+        Box::pin(Arc::clone(&worker).handle(request, door))
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())

@@ -12,7 +12,8 @@ use super::{
 use crate::model::refusal::{Code, Refusal};
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use tokio::time::Instant;
 
 /// How long to wait for what. There is no total time: exports may run for hours.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +59,8 @@ pub async fn send(
         Err(Failed { error, unsent }) => {
             let second = unsent.or(spare).filter(|_| lease.origin() != Origin::Fresh);
             let Some(request) = second else { return Err(upstream_failure(host, &error)) };
-            lease = pool.fresh(destination).await.map_err(unreachable)?;
-            exchange(&mut lease, request, timeouts, progress, host)
+            lease = Box::pin(pool.fresh(destination)).await.map_err(unreachable)?;
+            Box::pin(exchange(&mut lease, request, timeouts, progress, host))
                 .await?
                 .map_err(|failed| upstream_failure(host, &failed.error))?
         }
@@ -82,20 +83,28 @@ async fn exchange(
     progress: &Progress,
     host: &str,
 ) -> Result<Result<Response<Incoming>, Failed>, Refusal> {
-    let mut answer = std::pin::pin!(lease.sender().try_send_request(request));
+    let (sender, timer) = lease.parts();
+    timer.as_mut().reset(Instant::now() + timeouts.header);
+    let mut answer = pin!(sender.try_send_request(request));
     let mut mark = progress.mark();
-    loop {
-        match tokio::time::timeout(timeouts.header, &mut answer).await {
-            Ok(Ok(answer)) => return Ok(Ok(answer)),
-            Ok(Err(mut failed)) => {
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer.map_err(|mut failed| {
                 let unsent = failed.take_message();
-                return Ok(Err(Failed { error: failed.into_error(), unsent }));
+                Failed { error: failed.into_error(), unsent }
+            })));
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if progress.mark() == mark {
+                return Poll::Ready(Err(silent(host)));
             }
             // The upload is still moving: it is not the upstream that is late.
-            Err(_) if progress.mark() != mark => mark = progress.mark(),
-            Err(_) => return Err(silent(host)),
+            mark = progress.mark();
+            timer.as_mut().reset(Instant::now() + timeouts.header);
         }
-    }
+        Poll::Pending
+    })
+    .await
 }
 
 /// A copy of the request, if its body is still whole.

@@ -22,38 +22,145 @@ pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// # Errors
 /// The first check that fails.
 pub fn admit(parts: &Parts, hosts: &Hosts) -> Result<Admitted, Refusal> {
-    framing(parts)?;
-    host(parts, hosts)?;
-    web_page(parts)?;
+    let fields = Fields::of(&parts.headers);
+    framing(parts, &fields)?;
+    host(parts, &fields, hosts)?;
+    web_page(parts, &fields)?;
     method(parts)?;
     Ok(Admitted(()))
 }
 
+/// What the checks look for, gathered in one walk over the header fields: most are not there,
+/// and looking for each by name would cost more than all the rest of the guard.
+#[derive(Default)]
+struct Fields<'a> {
+    host: Field<'a>,
+    transfer_encoding: Field<'a>,
+    content_length: Field<'a>,
+    fetch_site: Field<'a>,
+    /// The first name that only a web page sends, as it is spelt in messages.
+    page: Option<(&'static str, &'a HeaderValue)>,
+    /// What asks for another protocol.
+    upgrade: Option<&'static str>,
+    disguised: Option<&'a HeaderName>,
+}
+
+/// The lines of one field.
+#[derive(Default, Clone, Copy)]
+struct Field<'a> {
+    first: Option<&'a HeaderValue>,
+    count: usize,
+}
+
+impl<'a> Field<'a> {
+    fn note(&mut self, value: &'a HeaderValue) {
+        self.first.get_or_insert(value);
+        self.count += 1;
+    }
+
+    const fn is_there(&self) -> bool {
+        self.count > 0
+    }
+
+    /// The value, if there is exactly one line.
+    fn only(&self) -> Option<&'a HeaderValue> {
+        self.first.filter(|_| self.count == 1)
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            let page = match name.as_str() {
+                "host" => {
+                    fields.host.note(value);
+                    None
+                }
+                "transfer-encoding" => {
+                    fields.transfer_encoding.note(value);
+                    None
+                }
+                "content-length" => {
+                    fields.content_length.note(value);
+                    None
+                }
+                "sec-fetch-site" => {
+                    fields.fetch_site.note(value);
+                    None
+                }
+                // What asks for another protocol: RFC 9110 §7.8, RFC 6455 §4.1, RFC 7540 §3.2.
+                "connection" => {
+                    if asks_for_upgrade(value) {
+                        fields.upgrade = Some("Connection: upgrade");
+                    }
+                    None
+                }
+                "upgrade" => {
+                    fields.upgrade.get_or_insert("upgrade");
+                    None
+                }
+                "sec-websocket-key" => {
+                    fields.upgrade.get_or_insert("sec-websocket-key");
+                    None
+                }
+                "http2-settings" => {
+                    fields.upgrade.get_or_insert("http2-settings");
+                    None
+                }
+                "origin" => Some("Origin"),
+                "access-control-request-method" => Some("access-control-request-method"),
+                "access-control-request-headers" => Some("access-control-request-headers"),
+                "access-control-request-private-network" => {
+                    Some("access-control-request-private-network")
+                }
+                "access-control-request-local-network" => {
+                    Some("access-control-request-local-network")
+                }
+                _ => {
+                    if fields.disguised.is_none() && is_disguised(name) {
+                        fields.disguised = Some(name);
+                    }
+                    None
+                }
+            };
+            if let Some(page) = page {
+                fields.page.get_or_insert((page, value));
+            }
+        }
+        fields
+    }
+}
+
+fn asks_for_upgrade(connection: &HeaderValue) -> bool {
+    let mut tokens = connection.as_bytes().split(|byte| *byte == b',');
+    tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+}
+
 /// What hyper leaves to us of RFC 9112: codings, upgrades, and the request target.
-fn framing(parts: &Parts) -> Result<(), Refusal> {
+fn framing(parts: &Parts, fields: &Fields<'_>) -> Result<(), Refusal> {
     let bad = |text: String| {
         Err(Refusal::new(Code::BadRequest, text).hint("send a plain HTTP/1.1 request"))
     };
-    let headers = &parts.headers;
-    let codings: Vec<_> = headers.get_all(header::TRANSFER_ENCODING).iter().collect();
-    let chunked =
-        matches!(codings.as_slice(), [one] if one.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    // RFC 9112 §6.1: a coding that we do not understand, or one besides chunked, is not ours to forward.
-    if !codings.is_empty() && !chunked {
-        return bad("the only transfer coding accepted is one `chunked`".to_owned());
-    }
-    // hyper drops the length and closes after the answer (§6.3); this holds if it ever does not.
-    if !codings.is_empty() && headers.contains_key(header::CONTENT_LENGTH) {
-        return bad("a request has either `Content-Length` or `Transfer-Encoding`".to_owned());
-    }
-    if !codings.is_empty() && parts.version == Version::HTTP_10 {
-        return bad("HTTP/1.0 has no transfer codings".to_owned());
+    if fields.transfer_encoding.is_there() {
+        let one = fields.transfer_encoding.only();
+        // RFC 9112 §6.1: a coding that we do not understand, or one besides chunked, is not ours to forward.
+        if !one.is_some_and(|one| one.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+            return bad("the only transfer coding accepted is one `chunked`".to_owned());
+        }
+        // hyper drops the length and closes after the answer (§6.3); this holds if it ever does not.
+        if fields.content_length.is_there() {
+            return bad("a request has either `Content-Length` or `Transfer-Encoding`".to_owned());
+        }
+        if parts.version == Version::HTTP_10 {
+            return bad("HTTP/1.0 has no transfer codings".to_owned());
+        }
     }
     // SECURITY: what stands behind us may fold `_` to `-`, and would then frame it anew.
-    if let Some(name) = headers.keys().find(|name| is_disguised(name)) {
+    if let Some(name) = fields.disguised {
         return bad(format!("header `{name}` is spelt with `_`"));
     }
-    if let Some(name) = upgrade(headers) {
+    if let Some(name) = fields.upgrade {
         return bad(format!("upgrades are not supported, and this request has `{name}`"));
     }
     // RFC 9112 §3.2: origin-form, absolute-form, or `OPTIONS *`.
@@ -81,27 +188,11 @@ fn is_disguised(name: &HeaderName) -> bool {
     name.contains('_') && FIELDS.contains(&name.replace('_', "-").as_str())
 }
 
-/// What asks for another protocol: RFC 9110 §7.8, RFC 6455 §4.1, RFC 7540 §3.2.
-fn upgrade(headers: &HeaderMap) -> Option<&'static str> {
-    let asked = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
-    if asked {
-        return Some("Connection: upgrade");
-    }
-    ["upgrade", "sec-websocket-key", "http2-settings"]
-        .into_iter()
-        .find(|name| headers.contains_key(*name))
-}
-
-fn host(parts: &Parts, hosts: &Hosts) -> Result<(), Refusal> {
-    let values: Vec<_> = parts.headers.get_all(header::HOST).iter().collect();
-    let [host] = values.as_slice() else {
+fn host(parts: &Parts, fields: &Fields<'_>, hosts: &Hosts) -> Result<(), Refusal> {
+    let Some(host) = fields.host.only() else {
         return Err(Refusal::new(
             Code::BadRequest,
-            format!("a request has exactly one `Host`, this one has {}", values.len()),
+            format!("a request has exactly one `Host`, this one has {}", fields.host.count),
         )
         .hint(format!("send requests to {hosts}")));
     };
@@ -131,33 +222,24 @@ fn host(parts: &Parts, hosts: &Hosts) -> Result<(), Refusal> {
 }
 
 /// What only a web page sends. No flag turns these off.
-fn web_page(parts: &Parts) -> Result<(), Refusal> {
-    let headers = &parts.headers;
-    let preflight = ["access-control-request-method", "access-control-request-headers"];
-    let private =
-        ["access-control-request-private-network", "access-control-request-local-network"];
-    for name in [["origin"].as_slice(), &preflight, &private].concat() {
-        if let Some(value) = headers.get(name) {
-            let spelt = if name == "origin" { "Origin" } else { name };
-            return Err(Refusal::new(
-                Code::GuardOrigin,
-                format!("requests with an `{spelt}` header are refused (it is {})", shown(value)),
-            )
-            .hint("web pages cannot use this proxy, and no flag changes that; call it from a program that sends no Origin"));
-        }
+fn web_page(parts: &Parts, fields: &Fields<'_>) -> Result<(), Refusal> {
+    if let Some((name, value)) = fields.page {
+        return Err(Refusal::new(
+            Code::GuardOrigin,
+            format!("requests with an `{name}` header are refused (it is {})", shown(value)),
+        )
+        .hint("web pages cannot use this proxy, and no flag changes that; call it from a program that sends no Origin"));
     }
     // Not `Sec-Fetch-Mode`: fetch of Node.js sends it, alone. Browsers always send the site too.
-    let values: Vec<_> = headers.get_all("sec-fetch-site").iter().collect();
-    let own_page = health::is_own(parts.uri.path());
-    let allowed = match values.as_slice() {
-        [] => true,
-        [one] => *one == "none" || (own_page && *one == "same-origin"),
-        _ => false,
-    };
-    if allowed {
+    if !fields.fetch_site.is_there() {
         return Ok(());
     }
-    let values: Vec<_> = values.into_iter().map(shown).collect();
+    let own_page = health::is_own(parts.uri.path());
+    let allowed = |site: &HeaderValue| *site == "none" || (own_page && *site == "same-origin");
+    if fields.fetch_site.only().is_some_and(allowed) {
+        return Ok(());
+    }
+    let values: Vec<_> = parts.headers.get_all("sec-fetch-site").iter().map(shown).collect();
     Err(Refusal::new(
         Code::GuardFetchSite,
         format!("`Sec-Fetch-Site` is {}: a web page sent this request", values.join(" and ")),

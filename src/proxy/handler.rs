@@ -14,7 +14,7 @@ use super::{
     observe::record::{Observed, Record},
     overrides, pace,
     policy::{self, Subject},
-    replay::{self, Replay},
+    replay::Replay,
     respond::{self, Named},
     rewrite,
     route::{self, Route},
@@ -29,14 +29,18 @@ use crate::{
         refusal::{Code, Refusal},
     },
 };
-use http::{HeaderMap, Method, Request, Response, Uri, header, uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header, uri};
 use hyper::body::Incoming;
-use std::time::Instant;
+use std::{convert::Infallible, sync::Arc, time::Instant};
 
 impl Worker {
     /// Answers one request. Its record goes with the body of the answer, whose end counts and
     /// logs it.
-    pub async fn handle(&self, request: Request<Incoming>, door: Door) -> Response<Observed> {
+    pub async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        door: Door,
+    ) -> Result<Response<Observed>, Infallible> {
         let mut record = Record::begin(&self.recorder, &request);
         let named = if request.headers().keys().any(overrides::is_switch) {
             Named::ByRequest
@@ -55,7 +59,7 @@ impl Worker {
                 }
             }
         };
-        record.follow(response)
+        Ok(record.follow(response))
     }
 
     async fn walk(
@@ -86,7 +90,7 @@ impl Worker {
             return health::answer(proxy, &parts, &caller);
         }
         // Before anything is read for it: how much this caller has already.
-        record.slot(proxy.in_flight.enter(&caller.name, proxy.limits.requests)?);
+        record.slot(self.in_flight.enter(&caller.name, proxy.limits.requests)?);
         guard::no_loop(&parts.headers)?;
         // Nothing is done that cannot be put on record, where that is asked for.
         proxy.governance.audit.as_deref().map_or(Ok(()), Audit::admit)?;
@@ -99,12 +103,12 @@ impl Worker {
         // Where: an unroutable path is refused before a secret is read.
         let route = route::find(parts.uri.path())?;
         record.route(route);
-        let (snapshot, ready) = self.session(&wanted)?;
+        let (snapshot, ready) = self.session(&wanted, record.started())?;
         record.session(&ready);
         let scope = callers::scope(&caller, &ready.session, &wanted)?;
         // May they: judged by what would be sent, before anything of it is made.
         let rules = proxy.governance.policy.current();
-        let progress = Progress::default();
+        let progress = Progress::of(&body);
         let body = RequestBody::begin(body, proxy.timeouts.idle, progress.clone())
             .await
             .map_err(|error| broken_upload(&error))?;
@@ -127,7 +131,9 @@ impl Worker {
         // Which ids: a path may leave them to the session, which policy has judged by now; it can
         // take a call to `/me`, which nobody may cause who is not allowed to.
         if let Some(stands) = tilde::find(parts.uri.path()) {
-            parts.uri = tilde::fill(stands, &parts.uri, &ready.session, proxy).await?;
+            // Boxed, here and below, what is large and rare: the walk itself stays small.
+            let fill = tilde::fill(stands, &parts.uri, &ready.session, proxy);
+            parts.uri = Box::pin(fill).await?;
         }
         let target = rewrite::path_and_query(&parts.uri, route, &ready, &scope)
             .map_err(|refusal| callers::out_of_scope(&caller, refusal))?;
@@ -147,21 +153,33 @@ impl Worker {
         // Has somebody asked already: before it is counted, as a call that is saved costs nothing.
         let key = || Key::of(&ready.resolved, destination.index, target.as_str(), &parts.headers);
         let share = &proxy.governance.share;
-        let turn = match share.turn(&parts.method, &parts.uri, &parts.headers, &body, key).await? {
-            Turn::Answered(response) => {
-                record.shared();
-                return Ok(say_who(response, &ready));
-            }
-            turn => turn,
-        };
+        let mut turn = Turn::Alone(None);
+        if share.is_on() {
+            let asked = share.turn(&parts.method, &parts.uri, &parts.headers, &body, key);
+            turn = Box::pin(asked).await?;
+        }
+        if let Turn::Answered(response) = turn {
+            record.shared();
+            return Ok(say_who(response, &ready));
+        }
         // Is there room: after all that can refuse, so that nothing is counted that is not sent.
         let pacer = &proxy.governance.pacer;
-        let held = Instant::now();
-        let permit =
-            pace::pass(pacer, route, &parts.uri, &body, destination, &ready.session, &caller.name)
-                .await;
-        record.held(held);
-        let mut permit = permit?;
+        let counted = pace::counted(
+            pacer,
+            route,
+            &parts.uri,
+            &body,
+            destination,
+            &ready.session,
+            &caller.name,
+        );
+        let mut permit = None;
+        if let Some(counted) = counted {
+            let since = Instant::now();
+            let admitted = Box::pin(pacer.admit(counted)).await;
+            record.held(since.elapsed());
+            permit = admitted?;
+        }
         address(destination, target, &mut parts.uri, &mut parts.headers);
         parts.version = http::Version::HTTP_11;
         let repeat = repeat(&parts.method, route);
@@ -177,10 +195,13 @@ impl Worker {
         let mut shown = request.headers().get(header::AUTHORIZATION).cloned();
         let mut sent = send(request).await;
         // A token can be good by the clock and dead at the server: once, and only what is whole.
-        let status = sent.as_ref().ok().map(Response::status);
-        if let Some(request) = replay::after(status, replay, ready.login.as_deref()).await {
+        let rejected =
+            sent.as_ref().is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED);
+        if let Some(replay) = replay.filter(|_| rejected)
+            && let Some(request) = Box::pin(replay.renewed(ready.login.as_deref())).await
+        {
             shown = request.headers().get(header::AUTHORIZATION).cloned();
-            sent = send(request).await;
+            sent = Box::pin(send(request)).await;
         }
         // SECURITY: whatever stands there, the caller must not learn the credential from it.
         let sent = sent.and_then(|answer| rewrite::no_echo(answer, shown.as_ref()));
@@ -192,6 +213,8 @@ impl Worker {
     }
 }
 
+/// For a stand-in: which of Mixpanel's hosts was meant.
+const ORIGIN: header::HeaderName = header::HeaderName::from_static("x-mp-proxy-origin");
 const RESOLVED: header::HeaderName = header::HeaderName::from_static("x-mp-resolved");
 
 /// Tells the caller as whom the request went, and the log what the environment overruled.
@@ -213,7 +236,7 @@ fn address(
     *uri = Uri::from(target);
     headers.insert(header::HOST, destination.host_header.clone());
     if let Some(origin) = &destination.origin_header {
-        headers.insert(header::HeaderName::from_static("x-mp-proxy-origin"), origin.clone());
+        headers.insert(ORIGIN, origin.clone());
     }
 }
 

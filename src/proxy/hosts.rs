@@ -146,7 +146,7 @@ impl fmt::Display for Hosts {
 fn split(text: &str) -> Option<(&str, Option<u16>)> {
     let end = match text.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,
-        None => text.find(':').unwrap_or(text.len()),
+        None => text.bytes().position(|byte| byte == b':').unwrap_or(text.len()),
     };
     let (name, rest) = text.split_at(end);
     if name.is_empty() {
@@ -155,7 +155,8 @@ fn split(text: &str) -> Option<(&str, Option<u16>)> {
     let Some(digits) = rest.strip_prefix(':') else {
         return rest.is_empty().then_some((name, None));
     };
-    let port = digits.parse::<u16>().ok().filter(|port| port.to_string() == digits)?;
+    let one_spelling = digits == "0" || digits.starts_with(|first| matches!(first, '1'..='9'));
+    let port = digits.parse::<u16>().ok().filter(|_| one_spelling)?;
     Some((name, Some(port)))
 }
 

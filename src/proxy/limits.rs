@@ -73,48 +73,45 @@ impl Default for Limits {
     }
 }
 
-/// Requests in flight, by caller.
-#[derive(Debug, Clone, Default)]
-pub struct InFlight(Arc<Mutex<HashMap<Arc<str>, usize>>>);
+type Counts = HashMap<Arc<str>, Arc<AtomicUsize>>;
+
+/// Requests in flight, by caller, as one thread sees them: all threads count in the same numbers,
+/// and a thread that has met a caller before takes no lock that another one wants.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    all: Arc<Mutex<Counts>>,
+    met: Mutex<Counts>,
+}
 
 impl InFlight {
+    /// The same numbers for another thread.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { all: Arc::clone(&self.all), met: Mutex::default() }
+    }
+
     /// Takes a slot for one request.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED`: this caller has as many as it may.
-    pub fn enter(&self, caller: &Arc<str>, most: usize) -> Result<Slot, Refusal> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(Arc::clone(caller)).or_default();
-        if *count >= most {
-            return Err(Refusal::new(
+    pub fn enter(&self, caller: &Arc<str>, most: usize) -> Result<Counted, Refusal> {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = match met.get(caller) {
+            Some(count) => count,
+            None => {
+                let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = Arc::clone(all.entry(Arc::clone(caller)).or_default());
+                met.entry(Arc::clone(caller)).or_insert(count)
+            }
+        };
+        Counted::within(count, most).ok_or_else(|| {
+            Refusal::new(
                 Code::LimitExceeded,
                 format!("caller `{caller}` has {most} requests in flight"),
             )
             .hint("wait for some of them, or raise --max-requests-per-caller")
-            .retry_after(RETRY));
-        }
-        *count += 1;
-        drop(all);
-        Ok(Slot { all: self.clone(), caller: Arc::clone(caller) })
-    }
-}
-
-/// The place of one request; given back when it is dropped.
-#[derive(Debug)]
-pub struct Slot {
-    all: InFlight,
-    caller: Arc<str>,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = all.get_mut(&self.caller) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(&self.caller);
-            }
-        }
+            .retry_after(RETRY)
+        })
     }
 }
 
@@ -161,6 +158,13 @@ impl Counted {
         count.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(count))
     }
+
+    /// Counts it unless there are that many already.
+    fn within(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let counted = Self(Arc::clone(count));
+        (before < most).then_some(counted)
+    }
 }
 
 impl Drop for Counted {
@@ -193,8 +197,11 @@ mod tests {
         drop(first);
         let third = all.enter(&a, 2).unwrap();
         assert!(all.enter(&a, 2).is_err());
+        let elsewhere = all.share();
+        assert!(elsewhere.enter(&a, 2).is_err(), "threads count together");
         drop((second, third, other));
-        assert!(all.0.lock().unwrap().is_empty());
+        let left = all.all.lock().unwrap();
+        assert!(left.values().all(|count| count.load(Ordering::Relaxed) == 0));
     }
 
     #[test]

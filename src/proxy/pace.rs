@@ -215,31 +215,28 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Lets a request through, counted if Mixpanel counts it.
-///
-/// # Errors
-/// As [`Pacer::admit`].
-pub async fn pass(
+/// A request as the pacer admits it, if it is one that Mixpanel counts.
+#[must_use]
+pub fn counted<'a>(
     pacer: &Pacer,
     route: &Route,
-    uri: &Uri,
+    uri: &'a Uri,
     body: &RequestBody,
-    destination: &Destination,
-    session: &Session,
-    caller: &str,
-) -> Result<Option<Permit>, Refusal> {
+    destination: &'a Destination,
+    session: &'a Session,
+    caller: &'a str,
+) -> Option<Counted<'a>> {
     if !pacer.is_on() {
-        return Ok(None);
+        return None;
     }
-    let Some(family) = counted::family(route, uri, body.whole()) else { return Ok(None) };
-    let request = Counted {
+    let family = counted::family(route, uri, body.whole())?;
+    Some(Counted {
         family,
         host: destination.host_header.to_str().unwrap_or(destination.host),
         project: counted::project(uri, session.project.as_str()),
         caller,
         account: session.account.name.as_str(),
-    };
-    pacer.admit(request).await
+    })
 }
 
 /// Takes in the outcome of a request, and tells the caller what is left.

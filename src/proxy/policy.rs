@@ -64,7 +64,7 @@ pub async fn pass(
 ) -> Result<RequestBody, Refusal> {
     match judge(sets, subject)? {
         Look::Not => Ok(body),
-        look => body::inspect(sets, subject, look, body).await,
+        look => Box::pin(body::inspect(sets, subject, look, body)).await,
     }
 }
 

@@ -10,12 +10,14 @@ use super::{
 };
 use hyper::client::conn::http1::{self, SendRequest};
 use std::{
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
+use tokio::time::Sleep;
 
 /// How long an unused connection is kept.
 const KEPT: Duration = Duration::from_secs(60);
@@ -36,8 +38,15 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    connection: Connection,
     since: Instant,
+}
+
+/// A connection and its clock: to set a timer again costs less than to make one for each request.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<RequestBody>,
+    timer: Pin<Box<Sleep>>,
 }
 
 /// Where a connection comes from, which decides what a failure on it means.
@@ -54,7 +63,7 @@ pub enum Origin {
 /// A connection on loan.
 #[derive(Debug)]
 pub struct Lease {
-    sender: SendRequest<RequestBody>,
+    connection: Connection,
     pool: Arc<Pool>,
     index: usize,
     origin: Origin,
@@ -90,19 +99,20 @@ impl Pool {
     /// # Errors
     /// As [`Connector::connect`].
     pub async fn lease(self: &Arc<Self>, destination: &Destination) -> Result<Lease, BoxError> {
-        if let Some((sender, since)) = self.take(destination.index) {
+        if let Some(Idle { connection, since }) = self.take(destination.index) {
             let idle_for = since.elapsed();
             let origin = if idle_for >= STALE { Origin::Stale } else { Origin::Warm };
             if origin == Origin::Stale {
                 // Lets the connection's task see a close that has already arrived.
                 tokio::task::yield_now().await;
             }
-            if sender.is_ready() {
+            if connection.sender.is_ready() {
                 self.reused.fetch_add(1, Ordering::Relaxed);
-                return Ok(self.lent(sender, destination.index, origin));
+                return Ok(self.lent(connection, destination.index, origin));
             }
         }
-        self.fresh(destination).await
+        // Boxed, since it is large and rare.
+        Box::pin(self.fresh(destination)).await
     }
 
     /// A new connection, whatever is idle.
@@ -118,7 +128,8 @@ impl Pool {
             // What goes wrong here reaches the request that is on this connection.
             let _ = connection.await;
         });
-        Ok(self.lent(sender, destination.index, Origin::Fresh))
+        let timer = Box::pin(tokio::time::sleep(KEPT));
+        Ok(self.lent(Connection { sender, timer }, destination.index, Origin::Fresh))
     }
 
     /// The use of this pool so far.
@@ -132,36 +143,31 @@ impl Pool {
         }
     }
 
-    fn lent(
-        self: &Arc<Self>,
-        sender: SendRequest<RequestBody>,
-        index: usize,
-        origin: Origin,
-    ) -> Lease {
-        Lease { sender, pool: Arc::clone(self), index, origin }
+    fn lent(self: &Arc<Self>, connection: Connection, index: usize, origin: Origin) -> Lease {
+        Lease { connection, pool: Arc::clone(self), index, origin }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, index: usize) -> Option<(SendRequest<RequestBody>, Instant)> {
+    fn take(&self, index: usize) -> Option<Idle> {
         let mut idle = self.lock();
-        while let Some(Idle { sender, since }) = idle[index].pop() {
-            if sender.is_ready() {
-                return Some((sender, since));
+        while let Some(one) = idle[index].pop() {
+            if one.connection.sender.is_ready() {
+                return Some(one);
             }
         }
         None
     }
 
-    fn put(self: &Arc<Self>, index: usize, sender: SendRequest<RequestBody>) {
+    fn put(self: &Arc<Self>, index: usize, connection: Connection) {
         {
             let mut idle = self.lock();
             if idle[index].len() >= MOST {
                 return;
             }
-            idle[index].push(Idle { sender, since: Instant::now() });
+            idle[index].push(Idle { connection, since: Instant::now() });
         }
         if !self.reaping.swap(true, Ordering::Relaxed) {
             tokio::spawn(Arc::clone(self).reap());
@@ -174,7 +180,8 @@ impl Pool {
             tokio::time::sleep(KEPT / 2).await;
             let mut idle = self.lock();
             for stack in idle.iter_mut() {
-                stack.retain(|one| !one.sender.is_closed() && one.since.elapsed() < KEPT);
+                stack
+                    .retain(|one| !one.connection.sender.is_closed() && one.since.elapsed() < KEPT);
             }
             if idle.iter().all(Vec::is_empty) {
                 self.reaping.store(false, Ordering::Relaxed);
@@ -185,9 +192,9 @@ impl Pool {
 }
 
 impl Lease {
-    /// What the request is sent with.
-    pub const fn sender(&mut self) -> &mut SendRequest<RequestBody> {
-        &mut self.sender
+    /// What the request is sent with, and a timer to wait with.
+    pub const fn parts(&mut self) -> (&mut SendRequest<RequestBody>, &mut Pin<Box<Sleep>>) {
+        (&mut self.connection.sender, &mut self.connection.timer)
     }
 
     /// Where the connection came from.
@@ -198,16 +205,15 @@ impl Lease {
 
     /// The response was read to its end: the next request may have the connection.
     pub fn give_back(mut self) {
-        if self.sender.is_ready() {
-            let pool = Arc::clone(&self.pool);
-            pool.put(self.index, self.sender);
-        } else if !self.sender.is_closed() {
+        let sender = &self.connection.sender;
+        if sender.is_ready() {
+            self.pool.put(self.index, self.connection);
+        } else if !sender.is_closed() {
             // An upload may still be on its way, or the connection's task has yet to run.
             tokio::spawn(async move {
-                let ready = tokio::time::timeout(STALE, self.sender.ready()).await;
-                if matches!(ready, Ok(Ok(()))) {
-                    let pool = Arc::clone(&self.pool);
-                    pool.put(self.index, self.sender);
+                let ready = self.connection.sender.ready();
+                if matches!(tokio::time::timeout(STALE, ready).await, Ok(Ok(()))) {
+                    self.pool.put(self.index, self.connection);
                 }
             });
         }

@@ -6,7 +6,7 @@ use crate::auth::{
     credential::{self, Authorization},
     token_resolver::TokenResolver,
 };
-use http::{Request, StatusCode, header};
+use http::{Request, header};
 
 /// A request that can be sent once more, under another token.
 pub struct Replay {
@@ -29,27 +29,24 @@ impl Replay {
         }
         Some(Self { request: forward::again(request)?, rejected })
     }
-}
 
-/// The request to send in place of one that was answered with 401; `None` leaves the caller with
-/// the server's answer.
-pub async fn after(
-    status: Option<StatusCode>,
-    replay: Option<Replay>,
-    login: Option<&dyn TokenResolver>,
-) -> Option<Request<RequestBody>> {
-    let rejected = status == Some(StatusCode::UNAUTHORIZED);
-    let mut replay = replay.filter(|_| rejected)?;
-    match credential::replace(login, &replay.rejected).await {
-        Ok(other) => {
-            let value = other?.value().clone();
-            replay.request.headers_mut().insert(header::AUTHORIZATION, value);
-            Some(replay.request)
-        }
-        Err(refusal) => {
-            let code = refusal.code.as_str();
-            tracing::warn!(code, "no token in place of a rejected one: {refusal}");
-            None
+    /// The request to send in place of one that was answered with 401; `None` leaves the caller
+    /// with the server's answer.
+    pub async fn renewed(
+        mut self,
+        login: Option<&dyn TokenResolver>,
+    ) -> Option<Request<RequestBody>> {
+        match credential::replace(login, &self.rejected).await {
+            Ok(other) => {
+                let value = other?.value().clone();
+                self.request.headers_mut().insert(header::AUTHORIZATION, value);
+                Some(self.request)
+            }
+            Err(refusal) => {
+                let code = refusal.code.as_str();
+                tracing::warn!(code, "no token in place of a rejected one: {refusal}");
+                None
+            }
         }
     }
 }

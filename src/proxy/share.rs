@@ -123,6 +123,12 @@ impl Share {
         }
     }
 
+    /// Whether anything is ever shared.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.options != Options::default()
+    }
+
     /// Decides what becomes of a request, waiting for an equal one if there is one.
     ///
     /// # Errors
@@ -135,7 +141,7 @@ impl Share {
         body: &RequestBody,
         key: impl FnOnce() -> Key,
     ) -> Result<Turn<'_>, Refusal> {
-        if self.options == Options::default() {
+        if !self.is_on() {
             return Ok(Turn::Alone(None));
         }
         let segments: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
@@ -218,7 +224,7 @@ impl Turn<'_> {
     ) -> Result<Response<ResponseBody>, Refusal> {
         match self {
             Self::Answered(response) => Ok(response),
-            Self::Lead(lead) => lead.outcome(outcome).await,
+            Self::Lead(lead) => Box::pin(lead.outcome(outcome)).await,
             Self::Alone(None) => outcome,
             Self::Alone(Some(said)) => outcome.map(|mut response| {
                 response.headers_mut().insert(HEADER, said);

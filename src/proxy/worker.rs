@@ -2,7 +2,7 @@
 //! of the newest snapshot. Made by `server`; `handler` walks each request over it.
 //! Invariant: nothing here is shared between threads, so that no request waits for another core.
 
-use super::{connect::Connector, observe::Recorder, pool::Pool, shared::Proxy};
+use super::{connect::Connector, limits::InFlight, observe::Recorder, pool::Pool, shared::Proxy};
 use crate::{
     auth::{
         ready::ReadySession,
@@ -29,6 +29,7 @@ pub struct Worker {
     pub(super) proxy: Arc<Proxy>,
     pub(super) pool: Arc<Pool>,
     pub(super) recorder: Arc<Recorder>,
+    pub(super) in_flight: InFlight,
     view: Mutex<View>,
 }
 
@@ -45,23 +46,24 @@ impl Worker {
     pub(super) fn new(proxy: Arc<Proxy>, connector: Connector) -> Self {
         let pool = Pool::new(connector, &proxy.destinations);
         let recorder = proxy.observer.recorder(Arc::clone(&pool));
+        let in_flight = proxy.in_flight.share();
         let snapshot = proxy.snapshot();
         proxy.observer.files(&snapshot);
         let view = View { snapshot, checked: Instant::now(), base: None, sessions: HashMap::new() };
-        Self { proxy, pool, recorder, view: Mutex::new(view) }
+        Self { proxy, pool, recorder, in_flight, view: Mutex::new(view) }
     }
 
-    /// The session that a request asks for, in the newest snapshot.
+    /// The session that a request asks for that came at `now`, in the newest snapshot.
     ///
     /// # Errors
     /// As [`switch`].
     pub(super) fn session(
         &self,
         wanted: &Switch,
+        now: Instant,
     ) -> Result<(Arc<Snapshot>, Arc<ReadySession>), Refusal> {
-        let now = Instant::now();
         let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.duration_since(view.checked) >= CHECKED_FOR {
+        if now.saturating_duration_since(view.checked) >= CHECKED_FOR {
             let snapshot = self.proxy.snapshot();
             if !Arc::ptr_eq(&snapshot, &view.snapshot) {
                 self.proxy.observer.files(&snapshot);

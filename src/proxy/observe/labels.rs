@@ -68,11 +68,25 @@ impl Labels {
 pub struct Known {
     accounts: HashMap<Box<str>, HashMap<Box<str>, Who>>,
     pairs: usize,
+    /// Most requests go as whom the one before went.
+    last: Option<(Box<str>, Box<str>, Who)>,
 }
 
 impl Known {
     /// The number of a pair, without a shared lock if this thread has seen it before.
     pub fn number(&mut self, labels: &Labels, account: &str, project: &str) -> Who {
+        if let Some((its, of, who)) = &self.last
+            && **its == *account
+            && **of == *project
+        {
+            return *who;
+        }
+        let who = self.find(labels, account, project);
+        self.last = Some((account.into(), project.into(), who));
+        who
+    }
+
+    fn find(&mut self, labels: &Labels, account: &str, project: &str) -> Who {
         if let Some(who) = self.accounts.get(account).and_then(|projects| projects.get(project)) {
             return *who;
         }

@@ -14,7 +14,7 @@ use crate::{
     proxy::{
         body::{Progress, ResponseBody},
         error::BoxError,
-        limits::Slot,
+        limits::Counted,
         route::Route,
     },
 };
@@ -41,7 +41,7 @@ pub struct Record {
     id: HeaderValue,
     trace: Option<TraceContext>,
     caller: Option<Arc<str>>,
-    slot: Option<Slot>,
+    slot: Option<Counted>,
     route: &'static str,
     ready: Option<Arc<ReadySession>>,
     upload: Option<Progress>,
@@ -66,9 +66,10 @@ enum By {
 impl Record {
     /// Begins with the head of the request.
     #[must_use]
-    pub fn begin<B>(recorder: &Arc<Recorder>, request: &Request<B>) -> Self {
+    pub fn begin<B>(recorder: &Arc<Recorder>, request: &Request<B>) -> Box<Self> {
         recorder.begun();
-        Self {
+        // Boxed, since hyper moves the answer that carries it several times.
+        Box::new(Self {
             method: request.method().clone(),
             target: request.uri().clone(),
             id: recorder.ids.of(request.headers()),
@@ -87,7 +88,7 @@ impl Record {
             upstream: Duration::ZERO,
             own: Duration::ZERO,
             down: 0,
-        }
+        })
     }
 
     /// It is one of our own endpoints.
@@ -102,7 +103,7 @@ impl Record {
     }
 
     /// Its place among the requests of its caller, given back with the record.
-    pub fn slot(&mut self, slot: Slot) {
+    pub fn slot(&mut self, slot: Counted) {
         self.slot = Some(slot);
     }
 
@@ -116,12 +117,16 @@ impl Record {
         self.ready = Some(Arc::clone(ready));
     }
 
-    /// It stood before the quota since then; what is too short to have waited is our own time.
-    pub fn held(&mut self, since: Instant) {
-        let waited = since.elapsed();
+    /// It stood before the quota for so long; what is too short to have waited is our own time.
+    pub fn held(&mut self, waited: Duration) {
         if waited >= Duration::from_millis(1) {
             self.paced += waited;
         }
+    }
+
+    /// When it began.
+    pub const fn started(&self) -> Instant {
+        self.started
     }
 
     /// It is about to leave for the upstream; `upload` counts its body.
@@ -149,7 +154,7 @@ impl Record {
 
     /// Puts the request's id on the answer and follows its body to the end.
     #[must_use]
-    pub fn follow(mut self, mut response: Response<ResponseBody>) -> Response<Observed> {
+    pub fn follow(mut self: Box<Self>, mut response: Response<ResponseBody>) -> Response<Observed> {
         self.status = response.status();
         let theirs = response.headers_mut().insert(X_REQUEST_ID, self.id.clone());
         if let Some(theirs) = theirs.filter(|theirs| *theirs != self.id) {
@@ -198,7 +203,7 @@ impl Record {
 /// The body of an answer, counted.
 pub struct Observed {
     body: ResponseBody,
-    record: Record,
+    record: Box<Record>,
     ended: bool,
 }
 

@@ -3,6 +3,9 @@
 
 use crate::sys::clock;
 
+/// The length of `2026-11-18T11:06:40.`, behind which the milliseconds stand.
+const WHOLE: usize = 20;
+
 /// The last time that was written.
 #[derive(Debug, Default)]
 pub struct Stamp {
@@ -21,10 +24,11 @@ impl Stamp {
         if self.text.is_empty() || second != self.second {
             self.second = second;
             let time = jiff::Timestamp::from_second(second).unwrap_or_default();
-            self.text = time.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string();
+            self.text = time.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
         }
-        let at = self.text.len() - 4;
-        self.text.replace_range(at..at + 3, &format_args!("{millis:03}").to_string());
+        self.text.truncate(WHOLE);
+        let digit = |power: i64| char::from(b'0' + (millis / power % 10) as u8);
+        self.text.extend([digit(100), digit(10), digit(1), 'Z']);
         &self.text
     }
 }

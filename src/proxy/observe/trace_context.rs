@@ -1,8 +1,10 @@
 //! `traceparent` of W3C Trace Context, read at the door. Called by `record`.
 //! Invariant: a value that is not well-formed is ignored, and passed on as it came.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use std::fmt;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Trace, parent and whether the caller records.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,7 +21,7 @@ impl TraceContext {
     /// The caller's trace, if it sent one.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all("traceparent").iter();
+        let mut values = headers.get_all(TRACEPARENT).iter();
         let value = values.next()?;
         if values.next().is_some() {
             return None;

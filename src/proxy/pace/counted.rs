@@ -3,7 +3,7 @@
 
 use crate::proxy::route::Route;
 use http::Uri;
-use percent_encoding::percent_decode_str;
+use percent_encoding::percent_decode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -65,8 +65,13 @@ pub fn family(route: &Route, uri: &Uri, body: Option<&[u8]>) -> Option<Family> {
     match route.prefix {
         "/api/2.0/export" => Some(Family::Export),
         "/api/query" => {
-            let mut segments = uri.path().split('/').filter(|part| !part.is_empty()).skip(2);
-            let decode = |part| percent_decode_str(part).decode_utf8_lossy();
+            let mut segments = uri
+                .path()
+                .as_bytes()
+                .split(|byte| *byte == b'/')
+                .filter(|part| !part.is_empty())
+                .skip(2);
+            let decode = |part| percent_decode(part).decode_utf8_lossy();
             let first = segments.next().map(decode)?;
             if !QUERIES.contains(&first.as_ref()) {
                 return None;
