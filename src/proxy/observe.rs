@@ -210,6 +210,14 @@ impl Observer {
         Some(self.broken.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
+    /// Sends the spans that wait; before the process ends.
+    #[cfg(feature = "otlp")]
+    pub async fn deliver(&self) {
+        if let Some(spans) = &self.spans {
+            spans.deliver().await;
+        }
+    }
+
     /// Writes what is left of the log; before the process ends.
     pub fn flush(&self) {
         if let Some((.., writer)) = &self.log {

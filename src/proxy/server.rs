@@ -233,6 +233,8 @@ impl Server {
         for thread in threads {
             thread.stop().await;
         }
+        #[cfg(feature = "otlp")]
+        self.proxy.observer.deliver().await;
         self.proxy.observer.flush();
         Ok(())
     }

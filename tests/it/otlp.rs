@@ -1,6 +1,11 @@
 //! Feature `otlp`: spans of the real program at a collector of ours.
 
-use crate::support::{CONFIG, Home, Upstream};
+use crate::{
+    support::{CONFIG, Home, Upstream, header},
+    tls::{ALWAYS, Certificate, tls_upstream},
+};
+use mp_proxy::demo::stand_in::StandInService;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -15,6 +20,8 @@ fn spans_arrive_as_children_of_the_callers_trace() {
     let upstream = Upstream::start();
     let proxy = home.serve(&upstream.url(), &[]);
     let trace = "Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
+    // Its trace is not sampled.
+    proxy.get("/api/query/insights", &trace.replace("-01\r", "-00\r"));
     proxy.get("/api/query/events/names?limit=s3cr3t", trace);
     proxy.get("/nowhere", "");
     let mut spans: Vec<Value> = Vec::new();
@@ -54,4 +61,44 @@ fn spans_arrive_as_children_of_the_callers_trace() {
     assert_eq!(attribute(refused, "error.type")["stringValue"], "ROUTE_NOT_FOUND");
     let time = |name: &str| query[name].as_str().unwrap().parse::<u128>().unwrap();
     assert!(time("endTimeUnixNano") > time("startTimeUnixNano"));
+}
+
+#[test]
+fn a_collector_elsewhere_gets_its_key_over_tls_and_the_last_spans_too() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let collector = StandInService::default();
+    let certificate = Certificate::new(&["localhost"], ALWAYS);
+    let port = tls_upstream(&runtime, collector.clone(), &certificate);
+    let home = Home::new(CONFIG);
+    home.write("roots.pem", &certificate.pem);
+    let roots = home.path("roots.pem");
+    let home = home
+        .with("SSL_CERT_FILE", roots.to_str().unwrap())
+        .with("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("https://localhost:{port}/otlp"))
+        .with("OTEL_EXPORTER_OTLP_HEADERS", "api-key=collector%2Dkey")
+        .with("OTEL_SERVICE_NAME", "reports");
+    let upstream = Upstream::start();
+    let mut proxy = home.serve(&upstream.url(), &["--log-level", "trace"]);
+    proxy.get("/api/query/events/names", "");
+    kill_process(Pid::from_child(&proxy.child), Signal::TERM).unwrap();
+    assert!(proxy.child.wait().unwrap().success());
+    let received = collector.received();
+    assert_eq!(received.len(), 1, "{received:?}");
+    assert_eq!(received[0].target, "/otlp/v1/traces");
+    assert_eq!(header(&received[0], "api-key"), Some("collector-key"));
+    assert!(received[0].body_len > 300);
+    let log = std::fs::read_to_string(&proxy.log).unwrap();
+    assert!(!log.contains("collector-key"), "{log}");
+}
+
+#[test]
+fn a_key_does_not_leave_in_clear_text() {
+    let home = Home::new(CONFIG)
+        .with("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.example:4318")
+        .with("OTEL_EXPORTER_OTLP_HEADERS", "api-key=collector-key");
+    let tried = home.run(&["serve", "--listen", "127.0.0.1:0"]);
+    let text = String::from_utf8_lossy(&tried.stderr).into_owned();
+    assert_eq!(tried.status.code(), Some(1), "{text}");
+    assert!(text.contains("plain http") && text.contains("unset OTEL_EXPORTER"), "{text}");
+    assert!(!text.contains("collector-key"), "{text}");
 }

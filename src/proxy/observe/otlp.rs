@@ -1,28 +1,28 @@
 //! A span for each finished request, sent to an OpenTelemetry collector as OTLP over HTTP in
-//! JSON. Feature `otlp`; on when `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Fed by `observe`.
+//! JSON. Feature `otlp`; on when the environment names a collector. Fed by `observe`.
 //! Invariants: a request never waits for the collector: past the bound spans are dropped; a span
 //! holds what the log line holds, so no query value and no secret.
+
+pub mod collector;
 
 use super::seen::{AnsweredBy, Seen};
 use crate::{
     model::{
         origin::{Family, Origin},
-        refusal::{Code, Refusal},
+        refusal::Refusal,
         region::Region,
-        upstream::Upstream,
     },
     sys::{clock, env::Env, http::HttpClient},
 };
+use collector::Collector;
 use http::Request;
 use serde_json::{Value, json};
 use std::{
     hash::{BuildHasher as _, RandomState},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-/// Where the collector is, as all OpenTelemetry programs have it.
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// How many spans may wait.
 const MOST: usize = 4096;
 /// How many go in one message.
@@ -30,39 +30,60 @@ const BATCH: usize = 512;
 /// How long spans are gathered.
 const GATHER: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last ones may take when the proxy ends.
+const LAST: Duration = Duration::from_millis(800);
 
 /// Takes spans.
 #[derive(Debug, Clone)]
-pub struct Spans(mpsc::Sender<Value>);
+pub struct Spans(mpsc::Sender<Order>);
 
 /// Sends them.
 #[derive(Debug)]
 pub struct Exporter {
-    spans: mpsc::Receiver<Value>,
+    orders: mpsc::Receiver<Order>,
     client: HttpClient,
+    collector: Collector,
+}
+
+#[derive(Debug)]
+enum Order {
+    Span(Value),
+    /// Send what waits, and say when that is done.
+    Deliver(oneshot::Sender<()>),
 }
 
 /// Both ends, if a collector is named.
 ///
 /// # Errors
-/// `CONFIG_ERROR` if what is named is no base URL, or plain `http` to another machine.
+/// `CONFIG_ERROR` if the collector cannot be used as it is named.
 pub fn start(env: &Env) -> Result<Option<(Spans, Exporter)>, Refusal> {
-    let Some(text) = env.get(ENDPOINT) else { return Ok(None) };
-    let collector: Upstream = text.trim_end_matches('/').parse().map_err(|error| {
-        Refusal::new(Code::ConfigError, format!("`{ENDPOINT}` {error}"))
-            .hint("name the base of a collector, such as http://127.0.0.1:4318")
-    })?;
-    let (sender, spans) = mpsc::channel(MOST);
-    let client = HttpClient::new(env, Some(collector));
-    Ok(Some((Spans(sender), Exporter { spans, client })))
+    let Some(collector) = Collector::of(env)? else { return Ok(None) };
+    let (sender, orders) = mpsc::channel(MOST);
+    let client = HttpClient::new(env, Some(collector.host.clone()));
+    Ok(Some((Spans(sender), Exporter { orders, client, collector })))
 }
 
 impl Spans {
-    /// Takes the span of one request, unless too many wait.
+    /// Takes the span of one request, unless too many wait. A caller that does not sample its
+    /// own trace gets no span in it.
     pub fn add(&self, seen: &Seen<'_>) {
-        if let Ok(place) = self.0.try_reserve() {
-            place.send(span(seen));
+        if seen.trace.is_some_and(|trace| trace.flags & 1 == 0) {
+            return;
         }
+        if let Ok(place) = self.0.try_reserve() {
+            place.send(Order::Span(span(seen)));
+        }
+    }
+
+    /// Sends what waits, if the collector is quick; before the process ends.
+    pub async fn deliver(&self) {
+        let (done, all_sent) = oneshot::channel();
+        let ask = async {
+            if self.0.send(Order::Deliver(done)).await.is_ok() {
+                let _ = all_sent.await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST, ask).await;
     }
 }
 
@@ -71,44 +92,69 @@ impl Exporter {
     pub async fn run(mut self) {
         let mut failing = false;
         loop {
-            let mut batch = Vec::new();
-            if self.spans.recv_many(&mut batch, BATCH).await == 0 {
+            let (mut orders, mut spans, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+            if self.orders.recv_many(&mut orders, BATCH).await == 0 {
                 return;
             }
-            if batch.len() < BATCH {
-                tokio::time::sleep(GATHER).await;
-                while batch.len() < BATCH
-                    && let Ok(span) = self.spans.try_recv()
-                {
-                    batch.push(span);
+            let hurry = orders.iter().any(|order| matches!(order, Order::Deliver(_)));
+            if orders.len() < BATCH && !hurry {
+                tokio::select! {
+                    () = tokio::time::sleep(GATHER) => {}
+                    () = fill(&mut self.orders, &mut orders) => {}
                 }
             }
-            let failed = self.send(&batch).await.err();
-            // Once for a collector that is gone, not once a second.
-            if let (Some(error), false) = (&failed, failing) {
-                tracing::warn!("traces cannot be delivered to `{ENDPOINT}`: {error}");
+            for order in orders {
+                match order {
+                    Order::Span(span) => spans.push(span),
+                    Order::Deliver(done) => asked.push(done),
+                }
             }
-            failing = failed.is_some();
+            if !spans.is_empty() {
+                let failed = self.send(&spans).await.err();
+                // Once for a collector that is gone, not once a second.
+                if let (Some(error), false) = (&failed, failing) {
+                    tracing::warn!("spans cannot be delivered to the collector: {error}");
+                }
+                failing = failed.is_some();
+            }
+            for done in asked {
+                let _ = done.send(());
+            }
         }
     }
 
     async fn send(&self, spans: &[Value]) -> Result<(), String> {
         let message = json!({"resourceSpans": [{
             "resource": {"attributes": [
-                text("service.name", env!("CARGO_PKG_NAME")),
+                text("service.name", &self.collector.service),
                 text("service.version", env!("CARGO_PKG_VERSION")),
             ]},
             "scopeSpans": [{"scope": {"name": env!("CARGO_PKG_NAME")}, "spans": spans}],
         }]});
-        let request = Request::post("/v1/traces")
-            .header("content-type", "application/json")
+        let mut request = Request::post(self.collector.path.as_str())
             .body(message.to_string().into_bytes())
             .map_err(|error| error.to_string())?;
+        *request.headers_mut() = self.collector.headers.clone();
+        let json = http::HeaderValue::from_static("application/json");
+        request.headers_mut().insert(http::header::CONTENT_TYPE, json);
         // The client sends everything to the collector, whatever host is asked for.
         let anywhere = Origin::new(Family::App, Region::Us);
         let answer = self.client.send(anywhere, request, PATIENCE).await;
         let status = answer.map_err(|error| error.to_string())?.status();
         if status.is_success() { Ok(()) } else { Err(format!("it answers {status}")) }
+    }
+}
+
+/// Takes what comes until there is a batch, or somebody is in a hurry.
+async fn fill(from: &mut mpsc::Receiver<Order>, orders: &mut Vec<Order>) {
+    while orders.len() < BATCH
+        && let Some(order) = from.recv().await
+    {
+        let hurry = matches!(order, Order::Deliver(_));
+        orders.push(order);
+        if hurry {
+            return;
+        }
     }
 }
 
