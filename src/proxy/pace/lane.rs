@@ -7,7 +7,7 @@ use super::{
     report::{Report, Source},
     schedule::{self, Budget, Left},
 };
-use crate::store::pacer_ledger::{Ledger, LimitSource, Place, Who, same};
+use crate::store::pacer_ledger::{Ledger, LimitSource, Place, Who};
 use http::{HeaderValue, StatusCode};
 use std::{
     sync::{
@@ -284,7 +284,7 @@ fn apply(budget: &Budget, op: &Op, ledger: &mut Ledger, who: &mut Vec<Who>, now:
         }
         Op::Remove(at) => {
             ledger.remove(*at);
-            who.retain(|one| !same(one.at, *at));
+            Who::forget(who, *at);
         }
         Op::Learn(limit) => budget.learn(ledger, *limit, now),
         Op::Tripped { at, after } => budget.tripped(ledger, *at, *after),
@@ -296,11 +296,9 @@ fn apply(budget: &Budget, op: &Op, ledger: &mut Ledger, who: &mut Vec<Who>, now:
 /// that lie close together, of late or to come.
 fn foreign(ledger: &Ledger, who: &[Who], window: f64, now: f64) -> u32 {
     let (together, of_late) = (window / 60.0, window / 6.0);
-    let others: Vec<f64> = ledger
-        .sent
-        .iter()
-        .copied()
-        .filter(|at| *at > now - of_late && !who.iter().any(|one| same(one.at, *at)))
+    let others: Vec<f64> = Who::of(&ledger.sent, who)
+        .filter(|(at, who)| who.is_none() && *at > now - of_late)
+        .map(|(at, _)| at)
         .collect();
     let busiest = others
         .iter()

@@ -6,7 +6,7 @@ use super::{
     counted::Family,
     schedule::{Budget, Left},
 };
-use crate::store::pacer_ledger::{Ledger, LimitSource, Who, same};
+use crate::store::pacer_ledger::{Ledger, LimitSource, Who};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -61,7 +61,6 @@ impl Report {
         now: f64,
     ) -> Self {
         let since = now - budget.window;
-        let recent = ledger.sent.iter().copied().filter(|at| *at > since);
         Self {
             project,
             family: budget.family,
@@ -77,7 +76,7 @@ impl Report {
             next_seconds: left.next.ceil() as u64,
             blocked_until: budget.blocked_until(ledger, now),
             waiting: None,
-            used_by: used_by(recent, who),
+            used_by: used_by(&ledger.sent, who, since),
             source: Source::Ledger,
         }
     }
@@ -90,10 +89,10 @@ impl Report {
 }
 
 /// Callers and the accounts that they went as, busiest first; the rest is `mp` or another program.
-fn used_by(recent: impl Iterator<Item = f64>, who: &[Who]) -> Vec<String> {
+fn used_by(sent: &[f64], who: &[Who], since: f64) -> Vec<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for at in recent {
-        let name = who.iter().find(|one| same(one.at, at)).map_or_else(
+    for (_, who) in Who::of(sent, who).filter(|(at, _)| *at > since) {
+        let name = who.map_or_else(
             || "mp or another program".to_owned(),
             |one| format!("{} as {}", one.caller, one.account),
         );

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::refusal::{Code, Refusal},
-    store::pacer_ledger::{Ledger, Who, same},
+    store::pacer_ledger::{Ledger, Who},
 };
 use std::{
     sync::{Arc, mpsc},
@@ -142,6 +142,8 @@ impl Queue {
         self.refuse_late();
         while let Some(place) = self.next() {
             let wall = now();
+            // Whoever waited for long knows nothing of those who came meanwhile.
+            self.lane.look(RETRY, wall);
             let slot = match self.lane.at_once(wall) {
                 None => None,
                 Some(most) => {
@@ -264,7 +266,7 @@ fn entry(
 ) -> Decision {
     if let Some(at) = waiter.reserved {
         ledger.remove(at);
-        names.retain(|one| !same(one.at, at));
+        Who::forget(names, at);
     }
     let at = lane.budget.slot(ledger, wall).max(held);
     if at > last {
