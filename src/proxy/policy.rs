@@ -20,7 +20,7 @@ use crate::{
     auth::{resolve::Selection, switch::Switch},
     model::{
         account::Target,
-        policy::{Access, Rules},
+        policy::{Access, Bodies, Rules},
         refusal::{Code, Refusal},
         session::Session,
     },
@@ -78,6 +78,7 @@ pub fn judge(sets: &[Rules], subject: &Subject<'_>) -> Result<Look, Refusal> {
         return Ok(Look::Not);
     }
     no_override(subject.headers)?;
+    mentions::no_method(subject.uri.query().unwrap_or_default(), "query")?;
     let readings = spelling::readings(subject.uri.path())?;
     // Of several readings the worst counts.
     let class = readings.iter().map(|segments| classify(subject.method, segments)).max();
@@ -86,6 +87,14 @@ pub fn judge(sets: &[Rules], subject: &Subject<'_>) -> Result<Look, Refusal> {
         read_only(class, subject, "the caller's token")?;
     }
     let mut look = Look::Not;
+    let by_method = |set: &Rules| !(set.methods.is_open() && set.routes.is_open());
+    if *subject.method == Method::POST
+        && (subject.access == Access::ReadOnly
+            || sets.iter().any(|set| set.access == Access::ReadOnly || by_method(set)))
+    {
+        // A form can have frameworks take another method.
+        look = body::look(Bodies::Inspect, subject.route).min(Look::IfPossible);
+    }
     for set in sets {
         if set.access == Access::ReadOnly {
             read_only(class, subject, &set.source)?;
@@ -114,13 +123,21 @@ fn restricts(rules: &Rules) -> bool {
 
 /// SECURITY: frameworks take the method or the path from these instead of the request line.
 fn no_override(headers: &HeaderMap) -> Result<(), Refusal> {
-    const NAMES: [&str; 6] = [
+    const NAMES: [&str; 14] = [
         "x-http-method-override",
         "x-http-method",
         "x-method-override",
+        "x-original-method",
         "x-original-url",
+        "x-original-uri",
         "x-rewrite-url",
+        "x-rewrite-uri",
         "x-forwarded-uri",
+        "x-forwarded-path",
+        "x-forwarded-prefix",
+        "x-forwarded-method",
+        "x-envoy-original-path",
+        "x-script-name",
     ];
     let named =
         headers.keys().find(|name| NAMES.contains(&name.as_str().replace('_', "-").as_str()));
@@ -176,16 +193,26 @@ fn accounts(rules: &Rules, subject: &Subject<'_>) -> Result<(), Refusal> {
     if !rules.accounts.allows(|one| one == name) {
         return Err(forbidden("account", name, "accounts", rules));
     }
-    let own = subject.client_authorization == ClientAuthorization::Pass
+    let passed = subject.client_authorization == ClientAuthorization::Pass
         && subject.headers.contains_key(header::AUTHORIZATION);
+    let own = if passed {
+        Some("Authorization")
+    } else {
+        // Mixpanel's own pages log in by cookie.
+        subject.headers.contains_key(header::COOKIE).then_some("Cookie")
+    };
     // Whom a caller's own credential stands for, and what it opens, nobody here knows.
-    if own && !(rules.accounts.is_open() && rules.projects.is_open()) {
-        return Err(denied(
-            "the caller's own `Authorization` cannot be judged by account and project rules".into(),
+    match own {
+        Some(own) if !(rules.accounts.is_open() && rules.projects.is_open()) => Err(denied(
+            format!("the caller's own `{own}` cannot be judged by account and project rules"),
         )
-        .hint("leave out Authorization, or start mp-proxy with --client-authorization replace"));
+        .hint(if passed {
+            "leave out Authorization, or start mp-proxy with --client-authorization replace"
+        } else {
+            "leave out Cookie"
+        })),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// By name, and a denied target also by what it stands for.

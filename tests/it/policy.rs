@@ -52,6 +52,7 @@ type Trick = (&'static str, &'static str, &'static str, &'static str);
 
 fn send(proxy: &Serving, (method, target, lines, body): Trick) -> crate::support::Answer {
     let (host, length) = (proxy.address, body.len());
+    let target = target.replace("{host}", &host.to_string());
     proxy.raw(
         format!(
             "{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
@@ -62,6 +63,8 @@ fn send(proxy: &Serving, (method, target, lines, body): Trick) -> crate::support
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
 const JSON: &str = "Content-Type: application/json\r\n";
+
+const PARTS: &str = "Content-Type: multipart/form-data; boundary=b\r\n";
 
 /// Each is one way to reach project 666.
 const TRICKS: &[Trick] = &[
@@ -91,6 +94,28 @@ const TRICKS: &[Trick] = &[
     ("GET", "/api/query/insights?project_id=666%00", "", ""),
     ("GET", "/api/query/insights?project_id=%EF%BC%96%EF%BC%96%EF%BC%96", "", ""),
     ("GET", "/api/query/insights?project_id=%D9%A6%D9%A6%D9%A6", "", ""),
+    ("HEAD", "/api/query/insights?project_id=666", "", ""),
+    ("GET", "/api/query/insights?%EF%BD%90roject_id=666", "", ""),
+    ("GET", "/api/query/insights?project%u005Fid=666", "", ""),
+    ("GET", "/api/query/insights?project.id=666", "", ""),
+    ("GET", "/api/query/insights?project_id%00=666", "", ""),
+    ("GET", "/api/query/insights?project_id%E2%80%8B=666", "", ""),
+    ("GET", "/api/query/insights?target_project_id=666", "", ""),
+    ("GET", "/api/query/insights?filter[project_id]=666", "", ""),
+    ("GET", "/api/query/insights?project=666", "", ""),
+    ("GET", "/api/query/insights?a=1&&project_id=666", "", ""),
+    ("GET", "/api/query/insights??project_id=666&project_id=666", "", ""),
+    (
+        "GET",
+        "/api/query/insights?params=%7B%22a%22:%22%7B%5C%22project_id%5C%22:666%7D%22%7D",
+        "",
+        "",
+    ),
+    ("GET", "/api/query/insights?params=%7B%22a%22:NaN,%22project_id%22:666%7D", "", ""),
+    ("GET", "/api/query/insights?params=%7B%22project%22:%7B%22id%22:666%7D%7D", "", ""),
+    ("GET", "/api/query/insights?_method=DELETE", "", ""),
+    ("GET", "/api/query/insights?%5Fmethod=DELETE", "", ""),
+    ("GET", "/api/query/insights?access_token=abcdef", "", ""),
     ("GET", "/api/query/insights?x=1;project_id=666", "", ""),
     ("GET", "/api/query/insights?params=%7B%22project_id%22:666%7D", "", ""),
     ("GET", "/api/query/insights?project_id", "", ""),
@@ -123,6 +148,33 @@ const TRICKS: &[Trick] = &[
     ("GET", "/api/app/projects/123/x/projects/666", "", ""),
     ("GET", "/api/app/projects/666%00/annotations", "", ""),
     ("GET", "/api/app/%c0%afprojects/666/annotations", "", ""),
+    ("GET", "/api/app/projects/123/..;/666/annotations", "", ""),
+    ("GET", "/api/app/projects/%u0036%u0036%u0036/annotations", "", ""),
+    ("GET", "/api/app/projects/~666/annotations", "", ""),
+    ("GET", "/api/app/project/666/annotations", "", ""),
+    ("GET", "/api/app/projects/666/warehouse-sources/imports", "", ""),
+    ("PATCH", "/api/app/projects/666/cohorts/1", JSON, "{}"),
+    ("HEAD", "/api/app/projects/666/annotations", "", ""),
+    // Absolute form; the same host, another one.
+    ("GET", "http://{host}/api/query/insights?project_id=666", "", ""),
+    ("GET", "http://{host}/api/app/projects/666/annotations", "", ""),
+    ("GET", "HTTP://{host}/api/app/projects/%36%36%36/annotations", "", ""),
+    ("GET", "http://mixpanel.com/api/query/insights?project_id=666", "", ""),
+    ("GET", "http://user@{host}/api/query/insights?project_id=666", "", ""),
+    // Where no project is heard in the query, it says nothing.
+    ("GET", "/api/app/organizations/1/service-accounts?project_id=123", "", ""),
+    (
+        "POST",
+        "/api/app/organizations/1/service-accounts/add-to-project?project_id=123",
+        JSON,
+        r#"{"projects": [{"id": 666}]}"#,
+    ),
+    ("GET", "/api/app/organizations/1/projects/123/service-accounts", "", ""),
+    ("GET", "/api/app/organizations/1;/projects/123/x", "", ""),
+    ("POST", "/api/app/graphql?project_id=123", JSON, r#"{"query": "{project(id: 666){name}}"}"#),
+    ("POST", "/mcp?project_id=123", JSON, r#"{"params": {"arguments": {"project_id": 666}}}"#),
+    ("GET", "/s/abc?project_id=123", "", ""),
+    ("GET", "/api/app/me/../projects/666", "", ""),
     // Path against query, and the other way round.
     ("GET", "/api/app/projects/123/annotations?project_id=666", "", ""),
     ("GET", "/api/app/projects/666/annotations?project_id=123", "", ""),
@@ -144,6 +196,20 @@ const TRICKS: &[Trick] = &[
     ("GET", "/api/query/insights", "X-Mp-Target: evil\r\n", ""),
     ("GET", "/api/query/insights", "X-Original-URL: /api/query/insights?project_id=666\r\n", ""),
     ("GET", "/api/query/insights", "X_Rewrite_URL: /api/app/projects/666\r\n", ""),
+    ("GET", "/api/query/insights", "X-Mp-Project: 123, 666\r\n", ""),
+    ("GET", "/api/query/insights", "X-Mp-Project: \"666\"\r\n", ""),
+    ("GET", "/api/query/insights", "x-mP-tArGeT: evil\r\n", ""),
+    ("GET", "/api/query/insights", "X-Mp_Target: evil\r\n", ""),
+    ("GET", "/api/query/insights", "X-Mp-Target: fine\r\nX-Mp-Target: evil\r\n", ""),
+    ("GET", "/api/query/insights", "X-Mp-Target: fine\r\nX-Mp-Project: 666\r\n", ""),
+    ("GET", "/api/query/insights", "X-Project-Id: 666\r\n", ""),
+    ("GET", "/api/query/insights", "Mixpanel_Project_ID: 666\r\n", ""),
+    ("GET", "/api/query/insights", "X-HTTP-Method-Override: DELETE\r\n", ""),
+    ("GET", "/api/query/insights", "x_http_method: DELETE\r\n", ""),
+    ("GET", "/api/query/insights", "X-Original-URI: /api/app/projects/666\r\n", ""),
+    ("GET", "/api/query/insights", "X-Forwarded-Prefix: /api/app/projects/666\r\n", ""),
+    ("GET", "/api/query/insights", "X-Envoy-Original-Path: /api/app/projects/666\r\n", ""),
+    ("GET", "/api/query/insights", "Cookie: sessionid=of-somebody-who-sees-666\r\n", ""),
     // By another account that reaches the same project.
     ("GET", "/api/query/insights", "X-Mp-Account: other\r\n", ""),
     ("GET", "/api/query/insights?project_id=666", "X-Mp-Account: ci\r\n", ""),
@@ -175,6 +241,71 @@ const TRICKS: &[Trick] = &[
     ("POST", "/api/query/engage", FORM, "project_id=666"),
     ("POST", "/api/query/jql", FORM, "script=x&project_id=666"),
     ("POST", "/api/app/projects/123/annotations", JSON, r#"{"project_id": 666}"#),
+    ("GET", "/api/query/insights", FORM, "project_id=666"),
+    ("DELETE", "/api/app/projects/123/annotations/1", JSON, r#"{"project_id": 666}"#),
+    (
+        "POST",
+        "/api/app/projects/123/warehouse-sources/imports/people",
+        JSON,
+        r#"{"projectId": 666}"#,
+    ),
+    ("POST", "/api/app/projects/123/cohorts", JSON, r#"{"copy_to_project_ids": [666]}"#),
+    ("POST", "/api/app/projects/123/annotations", JSON, r#"{"projects": [{"id": 666}]}"#),
+    ("POST", "/api/app/projects/123/annotations", JSON, r#"{"projects": {"666": {}}}"#),
+    ("POST", "/api/app/projects/123/annotations", JSON, r#"{"a": NaN, "project_id": 666}"#),
+    ("POST", "/api/app/projects/123/annotations", JSON, r#"{"a": 1e999, "project_id": 666}"#),
+    ("POST", "/api/app/projects/123/annotations", JSON, "{\"a\": 1}\n{\"project_id\": 666}"),
+    ("POST", "/api/app/projects/123/annotations", JSON, r#"{'project_id': 666}"#),
+    ("POST", "/api/app/projects/123/annotations", JSON, "\u{feff}{\"project_id\": 666}"),
+    (
+        "POST",
+        "/api/app/projects/123/annotations",
+        JSON,
+        "{\0\"\0p\0r\0o\0j\0e\0c\0t\0_\0i\0d\0\"\0:\0\x36\0\x36\0\x36\0}\0",
+    ),
+    ("POST", "/api/app/projects/123/annotations", JSON, r#"{"a": "{\"project_id\": 666}"}"#),
+    ("POST", "/api/query/insights", "", r#"{"bookmark": {"params": "{\"project_id\": 666}"}}"#),
+    (
+        "POST",
+        "/api/query/engage",
+        "Content-Type: application/x-www-form-urlencoded; charset=utf-7\r\n",
+        "project+AF8-id=666",
+    ),
+    (
+        "POST",
+        "/api/query/engage",
+        "Content-Type: text/plain\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+        "a\r\nproject_id=666",
+    ),
+    ("POST", "/api/query/engage", "Content-Type: text/plain\r\n", "x\r\n&project_id=666"),
+    ("POST", "/api/query/engage", "Content-Encoding: gzip\r\n", "not looked into"),
+    ("POST", "/api/query/engage", FORM, "token=abcdef"),
+    ("POST", "/api/query/engage", FORM, "_method=PUT"),
+    (
+        "POST",
+        "/api/query/engage",
+        PARTS,
+        "--b\r\nContent-Disposition: form-data; name=\"project_id\"\r\n\r\n666\r\n--b--\r\n",
+    ),
+    (
+        "POST",
+        "/api/app/projects/123/annotations",
+        PARTS,
+        "--b\r\ncontent-disposition: form-data; name=Project-ID\r\n\r\n666\r\n--b--\r\n",
+    ),
+    (
+        "POST",
+        "/api/app/projects/123/annotations",
+        PARTS,
+        "--b\r\nContent-Disposition: form-data; name=params\r\nContent-Transfer-Encoding: base64\r\n\r\neyJwcm9qZWN0X2lkIjo2NjZ9\r\n--b--\r\n",
+    ),
+    (
+        "POST",
+        "/api/app/projects/123/annotations",
+        PARTS,
+        "--b\r\nContent-Disposition: form-data; name=a; name*=utf-8''project_id\r\n\r\n666\r\n--b--\r\n",
+    ),
+    ("POST", "/flags", JSON, r#"{"token": "abcdef"}"#),
     // Where no project is named, or only by something that cannot be checked.
     ("POST", "/mcp", JSON, r#"{"method": "tools/call"}"#),
     ("GET", "/api/app/organizations/1/service-accounts", "", ""),
@@ -184,6 +315,16 @@ const TRICKS: &[Trick] = &[
     ("POST", "/track", JSON, r#"[{"properties": {"token": "abcdef"}}]"#),
     ("POST", "/engage", JSON, r#"[{"$token": "abcdef"}]"#),
     ("GET", "/api/app/data-retrievals/v3.0/1?token=abcdef", "X-Mp-Account: ci\r\n", ""),
+];
+
+/// What a server never gets to see, since the proxy drops or answers it.
+const DEFUSED: &[Trick] = &[
+    ("OPTIONS", "/api/query/insights?project_id=666", "", ""),
+    ("GET", "/api/query/insights?project_id=123#&project_id=666", "", ""),
+    ("GET", "/api/query/insights#?project_id=666", "", ""),
+    ("GET", "/api/query/insights", "Authorization: Basic dG9rZW4tb2YtNjY2Og==\r\n", ""),
+    ("GET", "/api/query/insights", "X-Mp-Proxy-Origin: https://666.example\r\n", ""),
+    ("GET", "/api/query/insights", "Connection: X-Mp-Foo\r\nX-Mp-Foo: 666\r\n", ""),
 ];
 
 /// And each of these stays within project 123.
@@ -214,6 +355,29 @@ const HONEST: &[Trick] = &[
     ),
     ("POST", "/api/2.0/nessie/pipeline/create", FORM, "project_id=123&type=gcs"),
     ("POST", "/import", "Content-Encoding: gzip\r\n", "bulk data is not looked into"),
+    ("GET", "http://{host}/api/query/insights?project_id=123", "", ""),
+    ("GET", "/api/query/insights?where=%5Bnot+json", "", ""),
+    ("GET", "/api/query/segmentation?event=%5B%22project%22%5D", "", ""),
+    ("POST", "/api/query/jql", FORM, "script=function+main()%7Breturn+1%7D&params=%7B%7D"),
+    ("POST", "/api/query/insights", JSON, r#"{"bookmark": {"params": "{\"project_id\": 123}"}}"#),
+    (
+        "POST",
+        "/api/app/projects/123/annotations",
+        PARTS,
+        "--b\r\nContent-Disposition: form-data; name=f; filename=a.csv\r\n\r\na,b\r\n--b--\r\n",
+    ),
+    (
+        "POST",
+        "/api/app/projects/123/annotations",
+        "Content-Type: application/json; charset=UTF-8\r\n",
+        r#"{"date": "2026-01-01", "description": "[see the project] {666}"}"#,
+    ),
+    (
+        "POST",
+        "/api/query/engage",
+        PARTS,
+        "--b\r\nContent-Disposition: form-data; name=\"project_id\"\r\n\r\n123\r\n--b--\r\n",
+    ),
 ];
 
 #[test]
@@ -225,12 +389,22 @@ fn a_project_that_is_not_allowed_is_out_of_reach() {
         for trick in TRICKS {
             let answer = send(&proxy, *trick);
             assert!((400..=404).contains(&answer.status), "{args:?} {trick:?}: {}", answer.head);
-            let problem = answer.json();
             assert!(answer.header("proxy-status").is_some(), "{trick:?}");
+            if trick.0 == "HEAD" {
+                continue;
+            }
+            let problem = answer.json();
             assert!(problem["hint"].is_string(), "{trick:?}: {problem}");
         }
         let sent = upstream.received();
         assert!(sent.is_empty(), "{args:?}: went out: {sent:?}");
+        for harmless in DEFUSED {
+            send(&proxy, *harmless);
+        }
+        for received in upstream.received() {
+            assert!(!format!("{received:?}").contains("666"), "{args:?}: went out: {received:?}");
+        }
+        let before = upstream.received().len();
         for honest in HONEST {
             let answer = send(&proxy, *honest);
             assert_eq!(
@@ -240,7 +414,7 @@ fn a_project_that_is_not_allowed_is_out_of_reach() {
                 String::from_utf8_lossy(&answer.body)
             );
         }
-        assert_eq!(upstream.received().len(), HONEST.len());
+        assert_eq!(upstream.received().len(), before + HONEST.len());
     }
 }
 
@@ -296,9 +470,16 @@ fn read_only_goes_by_what_an_operation_does() {
         ("get", "/api/query/insights", "", false),
         ("GET", "/api/query/insights", "X-HTTP-Method-Override: DELETE\r\n", false),
         ("POST", "/api/query/engage", "X_HTTP_Method: DELETE\r\n", false),
+        ("POST", "/api/query/engage?_method=DELETE", FORM, false),
     ] {
         let answer = send(&proxy, (method, target, lines, ""));
         assert_eq!(answer.status == 200, ok, "{method} {target} {lines}: {}", answer.head);
+    }
+    for (body, ok) in
+        [("where=x&_METHOD=delete", false), ("%5Fmethod=delete", false), ("a=_method", true)]
+    {
+        let answer = send(&proxy, ("POST", "/api/query/engage", FORM, body));
+        assert_eq!(answer.status == 200, ok, "{body}: {}", answer.head);
     }
     for received in upstream.received() {
         assert!(["GET", "HEAD", "POST"].contains(&received.method.as_str()), "{received:?}");

@@ -65,6 +65,8 @@ struct Inner {
     hold: f64,
     /// How many the server takes at once.
     at_once: Option<u32>,
+    /// How many seconds a request keeps its place, about.
+    taken_for: f64,
     /// When the file was last looked at, unless it could not be used.
     looked: Option<Instant>,
     /// When it was last said that the file cannot be used.
@@ -82,6 +84,7 @@ impl Lane {
             pending: Vec::new(),
             hold: 0.0,
             at_once: budget.at_once,
+            taken_for: 0.0,
             looked: Some(Instant::now()),
             warned: None,
         };
@@ -214,6 +217,23 @@ impl Lane {
         let room = most.saturating_sub(foreign(&inner.ledger, &inner.who, self.budget.window, now));
         let settled = self.since.elapsed() > Duration::from_secs(1);
         Some(if settled { room.max(1) } else { 1 })
+    }
+
+    /// A request kept its place for so long.
+    pub fn took(&self, time: Duration) {
+        let mut inner = self.lock();
+        // A request that was never sent says little.
+        let seconds = time.as_secs_f64();
+        inner.taken_for +=
+            (seconds - inner.taken_for) / if inner.taken_for > 0.0 { 4.0 } else { 1.0 };
+    }
+
+    /// How far apart slots of ours should lie, so that each finds a place when it comes: a slot
+    /// that is used late is lost to everybody for a whole window.
+    #[must_use]
+    pub fn spacing(&self, now: f64) -> Option<(u32, f64)> {
+        let room = self.at_once(now)?;
+        Some((room, self.lock().taken_for))
     }
 
     /// Brings file and memory together under the file's lock, and lets `act` decide on the

@@ -2,14 +2,20 @@
 //! ours: one locked file each. Called by the pacer's thread.
 //! Invariant: the kernel frees a place whose process died.
 
-use super::thread::Command;
-use crate::{store::pacer_ledger::Place, sys::locked_file};
-use std::{os::fd::OwnedFd, sync::mpsc};
+use super::{lane::Lane, thread::Command};
+use crate::sys::locked_file;
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, mpsc},
+    time::Instant,
+};
 
 /// A place that is taken until this is dropped.
 #[derive(Debug)]
 pub struct Slot {
     file: Option<OwnedFd>,
+    lane: Arc<Lane>,
+    since: Instant,
     commands: mpsc::Sender<Command>,
 }
 
@@ -17,14 +23,16 @@ impl Slot {
     /// Takes one of the first `most` places, if one is free. Where the files cannot be used
     /// there is always one: pacing fails open.
     #[must_use]
-    pub fn take(place: &Place, most: u32, commands: &mpsc::Sender<Command>) -> Option<Self> {
+    pub fn take(lane: &Arc<Lane>, most: u32, commands: &mpsc::Sender<Command>) -> Option<Self> {
+        let taken = |file| {
+            let (lane, commands) = (Arc::clone(lane), commands.clone());
+            Some(Self { file, lane, since: Instant::now(), commands })
+        };
         for number in 0..most {
-            match locked_file::try_lock(&place.slot(number), place.home()) {
-                Ok(Some(file)) => {
-                    return Some(Self { file: Some(file), commands: commands.clone() });
-                }
+            match locked_file::try_lock(&lane.place.slot(number), lane.place.home()) {
+                Ok(Some(file)) => return taken(Some(file)),
                 Ok(None) => {}
-                Err(_) => return Some(Self { file: None, commands: commands.clone() }),
+                Err(_) => return taken(None),
             }
         }
         None
@@ -34,6 +42,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         drop(self.file.take());
+        self.lane.took(self.since.elapsed());
         // Somebody may be waiting for it.
         let _ = self.commands.send(Command::Wake);
     }

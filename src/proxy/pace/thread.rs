@@ -146,12 +146,10 @@ impl Queue {
             self.lane.look(RETRY, wall);
             let slot = match self.lane.at_once(wall) {
                 None => None,
-                Some(most) => {
-                    match Slot::take(&self.lane.place, most, &self.waiting[place].commands) {
-                        Some(slot) => Some(slot),
-                        None => break,
-                    }
-                }
+                Some(most) => match Slot::take(&self.lane, most, &self.waiting[place].commands) {
+                    Some(slot) => Some(slot),
+                    None => break,
+                },
             };
             self.decide(place, slot);
         }
@@ -180,12 +178,13 @@ impl Queue {
         let waiter = &mut self.waiting[place];
         let last = wall + waiter.deadline.saturating_duration_since(Instant::now()).as_secs_f64();
         let on_time = |at: &f64| wall - at <= lane.budget.margin() / 2.0;
-        let held = lane.held_until();
+        let (held, spacing) = (lane.held_until(), lane.spacing(wall));
         let decision = match waiter.reserved.filter(on_time) {
             Some(at) => Decision::Go(at),
             // Too late for the slot: others reckon with the time in the ledger, so it is taken anew.
             None => lane.settle(wall, |ledger, names| {
-                entry(&lane, ledger, names, waiter, wall, last, held)
+                let from = wall.max(held);
+                entry(&lane, ledger, names, waiter, (from, last), spacing)
             }),
         };
         match decision {
@@ -260,15 +259,21 @@ fn entry(
     ledger: &mut Ledger,
     names: &mut Vec<Who>,
     waiter: &Waiter,
-    wall: f64,
-    last: f64,
-    held: f64,
+    (from, last): (f64, f64),
+    spacing: Option<(u32, f64)>,
 ) -> Decision {
     if let Some(at) = waiter.reserved {
         ledger.remove(at);
         Who::forget(names, at);
     }
-    let at = lane.budget.slot(ledger, wall).max(held);
+    let mut at = lane.budget.slot(ledger, from);
+    if let Some((room, apart)) = spacing.filter(|_| at > from) {
+        let mut ours: Vec<f64> = names.iter().map(|one| one.at).collect();
+        ours.sort_by(f64::total_cmp);
+        if let Some(place) = ours.len().checked_sub(room as usize) {
+            at = at.max(ours[place] + apart);
+        }
+    }
     if at > last {
         return Decision::Never(at);
     }
@@ -276,7 +281,7 @@ fn entry(
     let at = (at * 1e6).ceil() / 1e6;
     ledger.add(at);
     names.push(Who { at, ..waiter.who.clone() });
-    if at <= wall { Decision::Go(at) } else { Decision::Later(at) }
+    if at <= now() { Decision::Go(at) } else { Decision::Later(at) }
 }
 
 /// The refusal of a request that would have to wait too long.

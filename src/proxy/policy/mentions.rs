@@ -2,13 +2,16 @@
 //! JSON and form bodies. Called by `policy`.
 //! Invariant: an id that is not written plainly is a refusal, never an id that is overlooked.
 
+pub mod document;
+pub mod multipart;
+
+pub use document::Json;
+
 use super::spelling::{Segments, decode, fold};
 use crate::model::{
     id::{ProjectId, WorkspaceId},
     refusal::{Code, Refusal},
 };
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use std::fmt;
 
 /// What a request names.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,11 +24,13 @@ pub struct Mentions {
     pub by_token: Option<String>,
     /// Whether `~` stands for the session's project.
     pub own_project: bool,
+    /// Whether a document has a token; mostly that is data.
+    pub token_within: bool,
 }
 
 /// Which kind of id a name announces.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Axis {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Axis {
     Project,
     Workspace,
     Token,
@@ -56,46 +61,68 @@ impl Mentions {
         Ok(())
     }
 
+    /// Reads a header field: `Project-Id: 2` too may be heard somewhere.
+    ///
+    /// # Errors
+    /// An id that is not plain digits.
+    pub fn header(&mut self, name: &str, value: &[u8]) -> Result<(), Refusal> {
+        match axis(name) {
+            Some(axis @ (Axis::Project | Axis::Workspace)) => {
+                self.add(axis, &String::from_utf8_lossy(value), "headers")
+            }
+            Some(Axis::Token) | None => Ok(()),
+        }
+    }
+
     /// Reads a query, or a form body.
     ///
     /// # Errors
     /// An id that is not plain digits, or text that hides something.
     pub fn form(&mut self, text: &str, place: &str) -> Result<(), Refusal> {
+        no_method(text, place)?;
         // Old servers take `;` for `&`.
         for pair in text.split(['&', ';']) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decoded = decode(key)?.replace('+', " ");
-            if decoded.trim().eq_ignore_ascii_case("_method") {
-                return Err(denied(format!("the {place} holds `_method`"))
-                    .hint("send the request with the method that is meant"));
-            }
-            let value = decode_value(value);
             // `project_id[0]` and `filter[project_id]` too, as PHP and Rack have it.
-            let name = decode(&decoded)?;
-            if let Some(axis) = name.split(['[', ']']).find_map(axis) {
-                self.add(axis, &value, place)?;
-            } else if value.starts_with(['{', '[']) {
-                // Reports travel as JSON inside a parameter; what is no JSON names nothing.
-                let _ = self.json(value.as_bytes(), place)?;
+            let name = decode(&decode(key)?.replace('+', " "))?.into_owned();
+            self.field(&name, &decode_value(value), place)?;
+        }
+        Ok(())
+    }
+
+    /// One decoded field of a form.
+    fn field(&mut self, name: &str, value: &str, place: &str) -> Result<(), Refusal> {
+        if let Some(axis) = name.split(['[', ']']).find_map(axis) {
+            return self.add(axis, value, place);
+        }
+        // Reports travel as JSON inside a parameter.
+        if value.trim_start().starts_with(['{', '[']) {
+            let whole = self.json(value.as_bytes(), place)?;
+            // What one reader takes for no JSON may be some to another.
+            if whole == Json::Broken && document::may_name(value) {
+                return Err(denied(format!(
+                    "a parameter in the {place} is no plain JSON and may name a project"
+                ))
+                .hint("send it as JSON after RFC 8259"));
             }
         }
         Ok(())
     }
 
-    /// Reads a JSON document, every key at every depth; says whether it was one.
+    /// Reads JSON documents, every key at every depth; says whether they were nothing else.
     ///
     /// # Errors
     /// An id that is not plain digits.
     pub fn json(&mut self, bytes: &[u8], place: &str) -> Result<Json, Refusal> {
-        let mut walk = Walk { found: Vec::new() };
-        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        let whole = Node { walk: &mut walk, axis: None }
-            .deserialize(&mut deserializer)
-            .and_then(|()| deserializer.end());
-        for (axis, id) in walk.found {
-            self.add(axis, &id, place)?;
+        let found = document::walk(bytes);
+        for (axis, id) in found.named {
+            match axis {
+                // Tokens inside a document are data (events have them); ids are what it acts on.
+                Axis::Token => self.token_within = true,
+                axis => self.add(axis, &id, place)?,
+            }
         }
-        Ok(if whole.is_ok() { Json::Whole } else { Json::Broken })
+        Ok(found.kind)
     }
 
     fn add(&mut self, axis: Axis, id: &str, place: &str) -> Result<(), Refusal> {
@@ -115,22 +142,35 @@ impl Mentions {
     }
 }
 
-/// Whether a text was JSON to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Json {
-    /// One document.
-    Whole,
-    /// Something else, or cut.
-    Broken,
+/// Refuses a form that has frameworks take another method than the request line's.
+///
+/// # Errors
+/// `_method` in any spelling, or a name that hides something.
+pub fn no_method(text: &str, place: &str) -> Result<(), Refusal> {
+    for pair in text.split(['&', ';']) {
+        let key = decode(pair.split('=').next().unwrap_or_default())?.replace('+', " ");
+        if fold(&decode(&key)?) == "_method" {
+            return Err(denied(format!("the {place} holds `_method`"))
+                .hint("send the request with the method that is meant"));
+        }
+    }
+    Ok(())
 }
 
-/// What a parameter's name announces, however it is spelt: `Project-ID`, `project_id[]`.
-fn axis(name: &str) -> Option<Axis> {
+/// What a parameter's name announces, however it is spelt: `Project-ID`, `project_id[]`,
+/// `target_project_id`.
+pub(super) fn axis(name: &str) -> Option<Axis> {
     let word: String = fold(name).chars().filter(|c| c.is_alphanumeric()).collect();
+    let ids = |word: &str, what: &str| {
+        let word = word.strip_suffix('s').unwrap_or(word);
+        word == what || word.strip_suffix("id").is_some_and(|rest| rest.ends_with(what))
+    };
     match word.as_str() {
-        "projectid" | "projectids" | "project" | "projects" => Some(Axis::Project),
-        "workspaceid" | "workspaceids" | "workspace" | "workspaces" => Some(Axis::Workspace),
-        "token" | "projecttoken" | "apikey" | "apisecret" | "projectsecret" => Some(Axis::Token),
+        word if ids(word, "project") => Some(Axis::Project),
+        word if ids(word, "workspace") => Some(Axis::Workspace),
+        "token" | "projecttoken" | "apikey" | "apisecret" | "projectsecret" | "accesstoken" => {
+            Some(Axis::Token)
+        }
         _ => None,
     }
 }
@@ -148,81 +188,6 @@ fn unplain(what: &str, id: &str, place: &str) -> Refusal {
 
 fn denied(message: String) -> Refusal {
     Refusal::new(Code::PolicyDenied, format!("policy: {message}"))
-}
-
-/// What was found on the walk.
-struct Walk {
-    found: Vec<(Axis, String)>,
-}
-
-/// One value of a document, visited without building it: of two equal keys both count.
-struct Node<'a> {
-    walk: &'a mut Walk,
-    axis: Option<Axis>,
-}
-
-impl Node<'_> {
-    fn scalar<E>(self, text: impl FnOnce() -> String) -> Result<(), E> {
-        if let Some(axis) = self.axis {
-            self.walk.found.push((axis, text()));
-        }
-        Ok(())
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Node<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Node<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.scalar(|| text.to_owned())
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.scalar(|| number.to_string())
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.scalar(|| number.to_string())
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.scalar(|| number.to_string())
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<(), E> {
-        self.scalar(|| flag.to_string())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        // `null` names nothing.
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Node { walk: &mut *self.walk, axis: self.axis })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            // Tokens inside a document are data (events have them); ids are what it acts on.
-            let axis = axis(&key).filter(|axis| *axis != Axis::Token);
-            map.next_value_seed(Node { walk: &mut *self.walk, axis })?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -254,6 +219,9 @@ mod tests {
             ("project_id=%32", "2"),
             ("params=%7B%22project_id%22%3A2%7D", "2"),
             ("x=project_id", ""),
+            ("source_project_id=2", "2"),
+            ("params=%7B%22a%22%3A%22%7B%5C%22project_id%5C%22%3A2%7D%22%7D", "2"),
+            ("where=[not+json", ""),
             ("", ""),
         ] {
             assert_eq!(
@@ -277,6 +245,13 @@ mod tests {
             "project%00_id=1",
             "_method=DELETE",
             "project_id=%2531",
+            "project%u005fid=1",
+            "%255fmethod=PUT",
+            "params={%22a%22:NaN,%22project_id%22:1}",
+            "params={'project_id':1}",
+            "params={project_id /* x */ :1}",
+            "params={project_id:1}",
+            "params={%22a%22:NaN,%22project%5Cu005fid%22:1}",
         ] {
             let refused = projects(|found| found.form(query, "query"));
             assert_eq!(refused, Err(Code::PolicyDenied), "{query}");
@@ -292,7 +267,12 @@ mod tests {
             (r#"{"project\u005fid": 2}"#, "2"),
             (r#"{"project_ids": [1, 2]}"#, "1,2"),
             (r#"{"project_id": null, "name": "project_id"}"#, ""),
-            (r#"{"project": {"id": 4}}"#, ""),
+            (r#"{"project": {"id": 4}}"#, "4"),
+            (r#"{"projects": {"4": {"id": 5}}}"#, "4"),
+            (r#"{"source": {"id": 4}}"#, ""),
+            (r#"{"target_project_id": 2, "copyToProjectIds": [3]}"#, "2,3"),
+            (r#"{"params": "{\"project_id\": 2}"}"#, "2"),
+            ("{\"a\": 1}\n{\"project_id\": 2}", "2"),
             (r#"{"project_id": 2"#, "2"),
         ] {
             let found = projects(|found| found.json(text.as_bytes(), "body").map(drop));

@@ -2,15 +2,20 @@
 //! Invariant: a request that cannot be tied to allowed projects is refused, unless the rules
 //! say otherwise.
 
-use super::{Subject, denied, forbidden, mentions::Mentions, spelling::Segments};
+use super::{
+    Subject, denied, forbidden,
+    mentions::Mentions,
+    spelling::{Segments, fold},
+};
 use crate::{
+    auth::credential::Scheme,
     model::{
         id::{ProjectId, WorkspaceId},
         origin::Family,
         policy::{Rules, Unchecked},
         refusal::Refusal,
     },
-    proxy::{rewrite, route::Inject},
+    proxy::{overrides, rewrite, route::Inject},
 };
 
 /// Checks path, query and session.
@@ -22,6 +27,11 @@ pub fn check(rules: &Rules, subject: &Subject<'_>, readings: &[Segments]) -> Res
     for segments in readings {
         named.path(segments)?;
     }
+    for (name, value) in subject.headers {
+        if !overrides::is_ours(name) {
+            named.header(name.as_str(), value.as_bytes())?;
+        }
+    }
     let query = subject.uri.query();
     named.form(query.unwrap_or_default(), "query")?;
     let injected = subject.route.inject != Inject::Nothing && !rewrite::names_project(query);
@@ -31,15 +41,14 @@ pub fn check(rules: &Rules, subject: &Subject<'_>, readings: &[Segments]) -> Res
     ids(rules, subject, &named)?;
     let by_token = named.by_token.is_some()
         || (subject.route.family == Family::Ingestion && subject.route.scheme.is_none());
-    if by_token && rules.by_token == Unchecked::Refuse {
-        return Err(denied(format!(
-            "`{}` names its project by a token, which project rules cannot judge ({})",
-            subject.uri.path(),
-            rules.source
-        ))
-        .hint("use an operation that takes `project_id`, or set `by_token = \"pass\"` in `[proxy.projects]`"));
+    if by_token {
+        token(rules, subject)?;
     }
-    let scoped = !named.projects.is_empty() || !named.workspaces.is_empty() || by_token;
+    // Where nothing is appended to the query, nobody knows that it is heard: the path decides.
+    let by_query = subject.route.inject != Inject::Nothing;
+    let token_is_heard =
+        subject.route.family == Family::Ingestion || subject.route.scheme == Some(Scheme::Bearer);
+    let scoped = by_query || (by_token && token_is_heard) || readings.iter().all(is_of_a_project);
     if !scoped && !harmless(readings) && rules.unscoped == Unchecked::Refuse {
         return Err(denied(format!(
             "`{}` names no project, so project rules cannot judge it ({})",
@@ -51,6 +60,22 @@ pub fn check(rules: &Rules, subject: &Subject<'_>, readings: &[Segments]) -> Res
         ));
     }
     Ok(())
+}
+
+/// Checks a request that names its project by a token.
+///
+/// # Errors
+/// `POLICY_DENIED`, unless the rules let such requests pass.
+pub fn token(rules: &Rules, subject: &Subject<'_>) -> Result<(), Refusal> {
+    if rules.by_token == Unchecked::Pass {
+        return Ok(());
+    }
+    Err(denied(format!(
+        "`{}` names its project by a token, which project rules cannot judge ({})",
+        subject.uri.path(),
+        rules.source
+    ))
+    .hint("use an operation that takes `project_id`, or set `by_token = \"pass\"` in `[proxy.projects]`"))
 }
 
 /// Checks ids wherever they were found.
@@ -95,6 +120,19 @@ fn known(rules: &Rules, subject: &Subject<'_>, workspace: WorkspaceId) -> bool {
         })
     };
     own || rules.workspaces.contains(&workspace) || targets()
+}
+
+/// `/api/app/projects/ID/…` and `/api/app/workspaces/ID/…`; the id was judged.
+fn is_of_a_project(segments: &Segments) -> bool {
+    match segments.as_slice() {
+        [api, app, axis, id, ..] => {
+            api == "api"
+                && app == "app"
+                && ["projects", "workspaces"].contains(&fold(axis).as_str())
+                && (id == "~" || id.bytes().all(|byte| byte.is_ascii_digit()))
+        }
+        _ => false,
+    }
 }
 
 /// Who am I, and what the MCP server says of itself: no data of any project.

@@ -60,6 +60,11 @@ pub fn decode(text: &str) -> Result<Cow<'_, str>, Refusal> {
     if decoded.chars().any(char::is_control) {
         return Err(odd("holds control characters"));
     }
+    // `%u005f`, as old JavaScript escapes and some servers still read.
+    let hex = |text: &str| text.bytes().take(4).filter(u8::is_ascii_hexdigit).count() == 4;
+    if decoded.split(['%']).skip(1).any(|rest| rest.strip_prefix(['u', 'U']).is_some_and(hex)) {
+        return Err(odd("holds `%u` escapes"));
+    }
     Ok(decoded)
 }
 
