@@ -75,13 +75,44 @@ pub(super) fn account(name: Name, block: &Block, named: bool) -> Result<Account,
 /// Refuses keys that are not in the list.
 pub(super) fn known(block: &Block, keys: &[&str]) -> Result<(), Problem> {
     let Some(key) = block.keys().find(|key| !keys.contains(&key.as_str())) else { return Ok(()) };
-    Err(Problem::at(key, format!("{} is not allowed here", shown(key))))
+    let text = match resembled(key) {
+        Some(word) if word == key => format!("`{key}` is not allowed here"),
+        Some(word) => format!("`{key}` is not allowed here; did you mean `{word}`?"),
+        None => format!("a key is not allowed here; known: `{}`", keys.join("`, `")),
+    };
+    Err(Problem::at(key, text))
 }
 
-/// A key as a message may show it: only if it looks like one.
-pub(super) fn shown(key: &str) -> String {
-    let plain = key.len() <= 64 && Name::parse(key).is_ok();
-    if plain { format!("`{key}`") } else { "a key".into() }
+/// Every key that a block of config or bridge may have.
+const WORDS: [&str; 18] = [
+    "account",
+    "active",
+    "custom_header",
+    "default_project",
+    "headers",
+    "name",
+    "project",
+    "region",
+    "secret",
+    "settings",
+    "target",
+    "token",
+    "token_env",
+    "tokens",
+    "type",
+    "username",
+    "version",
+    "workspace",
+];
+
+/// The word that a key is, or is a slip of the pen away from.
+/// SECURITY: any other key may be a secret that was put in the wrong place, and is not shown.
+fn resembled(key: &str) -> Option<&'static str> {
+    let plain = key.to_ascii_lowercase().replace('-', "_");
+    let letters = plain.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let slips = |word: &str| (word.len() / 4).clamp(1, 2);
+    let near = |word: &&&str| letters && strsim::osa_distance(&plain, word) <= slips(word);
+    WORDS.iter().find(|word| **word == key).or_else(|| WORDS.iter().find(near)).copied()
 }
 
 /// An optional string; null is absent.
@@ -184,6 +215,24 @@ mod tests {
             [json!(true), json!(0), json!(-1), json!(1.5), json!("+1"), json!([]), json!(1e300)]
         {
             assert!(parse(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_shown_only_if_it_is_a_word_or_nearly_one() {
+        let refused = |key: &str| {
+            let block = Map::from_iter([(key.to_owned(), Value::Null)]);
+            known(&block, &["type", "region"]).unwrap_err().text
+        };
+        assert_eq!(refused("token"), "`token` is not allowed here");
+        assert_eq!(refused("Regoin"), "`Regoin` is not allowed here; did you mean `region`?");
+        assert_eq!(refused("tpye"), "`tpye` is not allowed here; did you mean `type`?");
+        assert!(refused("user-name").ends_with("did you mean `username`?"));
+        for secret in
+            ["hunter2", "s3cr3t", "correct-horse", "0123456789abcdef0123456789abcdef", "x", ""]
+        {
+            let said = refused(secret);
+            assert_eq!(said, "a key is not allowed here; known: `type`, `region`", "{secret}");
         }
     }
 }

@@ -39,7 +39,10 @@ fn a_broken_sibling_matters_only_when_reached() {
     assert_eq!(config.custom_header().unwrap().unwrap().name, "x-a");
     assert_eq!(config.account_names(), ["a", "broken"]);
     let error = config.account("broken").unwrap_err();
-    assert_eq!(error.message, "`c.toml:15` [accounts.broken]: `tokn` is not allowed here");
+    assert_eq!(
+        error.message,
+        "`c.toml:15` [accounts.broken]: `tokn` is not allowed here; did you mean `token`?"
+    );
     let error = config.account("z").unwrap_err();
     assert_eq!(error.reason, Some(Code::AccountNotFound));
     assert!(error.hint.unwrap().contains("`broken`"));
