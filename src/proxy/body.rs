@@ -3,7 +3,7 @@
 //! Invariant: a body that broke is never ended cleanly.
 
 use super::{
-    error::{BoxError, Idle},
+    error::{BoxError, BrokenUpload, Idle},
     pool::Lease,
 };
 use bytes::{Bytes, BytesMut};
@@ -210,7 +210,10 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let bytes = match self.get_mut() {
             Self::Whole(bytes) => bytes,
-            Self::Streaming { first, rest } if first.is_empty() => return rest.poll(cx),
+            Self::Streaming { first, rest } if first.is_empty() => {
+                let broken = |error| BoxError::from(BrokenUpload(error));
+                return rest.poll(cx).map(|frame| frame.map(|frame| frame.map_err(broken)));
+            }
             Self::Streaming { first, .. } => first,
         };
         let bytes = std::mem::take(bytes);

@@ -14,6 +14,11 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 #[error("no bytes moved for the idle time")]
 pub struct Idle;
 
+/// The caller's body broke off, or was no well-formed one.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BrokenUpload(#[source] pub BoxError);
+
 /// No connection came to be.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -27,6 +32,10 @@ pub struct ThroughProxy(#[source] pub BoxError);
 /// Reads off an error of the upstream client what a person can do about it.
 #[must_use]
 pub fn upstream_failure(host: &str, error: &(dyn StdError + 'static)) -> Refusal {
+    // Not the upstream's doing: the caller did not send what it began.
+    if let Some(BrokenUpload(cause)) = find(error) {
+        return broken_upload(cause);
+    }
     let connecting = error.is::<ConnectFailed>();
     if let Some(tls) = find::<rustls::Error>(error) {
         return Refusal::new(
@@ -89,5 +98,21 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     match wrapped {
         Some(inner) => find(inner),
         None => error.source().and_then(find),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_fault_it_was_is_told_apart() {
+        let broken = || io::Error::from(io::ErrorKind::InvalidInput);
+        let upload = BrokenUpload(Box::new(broken()));
+        let refusal = upstream_failure("mixpanel.com", &ConnectFailed(Box::new(upload)));
+        assert_eq!(refusal.code, Code::BadRequest, "{refusal}");
+        let refusal = upstream_failure("mixpanel.com", &ConnectFailed(Box::new(broken())));
+        assert_eq!(refusal.code, Code::UpstreamUnreachable, "{refusal}");
+        assert_eq!(upstream_failure("mixpanel.com", &broken()).code, Code::UpstreamBroken);
     }
 }
