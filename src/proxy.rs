@@ -21,6 +21,7 @@ pub mod listener;
 pub mod observe;
 pub mod overrides;
 pub mod pace;
+mod patience;
 pub mod policy;
 pub mod pool;
 pub mod replay;

@@ -36,6 +36,7 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
     let Cli { axes, quiet, verbose, mut command } = cli;
     let notes = if quiet { Notes::Hide } else { Notes::Show };
     hardening::forbid_dumps();
+    hardening::silence_panics();
     match command {
         // They have work to end first.
         Command::Serve(_) | Command::Run(_) => {}

@@ -3,7 +3,9 @@
 
 use super::{
     body::ResponseBody,
-    callers, inspector, overrides, pace,
+    callers, inspector,
+    observe::process::ProcessStats,
+    overrides, pace,
     respond::{Named, json_answer, refuse},
     shared::Proxy,
 };
@@ -55,7 +57,7 @@ pub fn answer(
         "/_mp/version" => {
             Ok(json(json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")})))
         }
-        "/_mp/limits" => Ok(json(proxy.limits.json())),
+        "/_mp/limits" => Ok(json(limits(proxy))),
         "/_mp/quota" => Ok(json(quota(proxy))),
         "/_mp/session" => session(proxy, parts, caller).map(json),
         path => inspector::answer(proxy, path).unwrap_or_else(|| {
@@ -104,6 +106,18 @@ fn in_force(generation: u64, stale: Option<&Refusal>) -> Value {
             "hint": refusal.hint,
         }),
     }
+}
+
+/// The limits, and how much of them is taken.
+fn limits(proxy: &Proxy) -> Value {
+    let mut all = proxy.limits.json();
+    all["now"] = json!({
+        "connections": proxy.open.now(),
+        "connections_refused": proxy.open.refused(),
+        "requests_of_callers": proxy.in_flight.now(),
+        "open_files": ProcessStats::now().open_fds,
+    });
+    all
 }
 
 /// What is left of each budget that was drawn on, and who used it.

@@ -155,6 +155,8 @@ fn scrape(proxy: &Proxy) -> Result<Response<ResponseBody>, Refusal> {
             ("revoked", tokens.revoked),
         ],
         quotas: overview::quotas(proxy),
+        limits: proxy.limits.gauges(),
+        connections: (proxy.open.now() as u64, proxy.open.refused()),
         policy: policy(proxy),
         tls: proxy.doors.tls().map(tls),
         audit_lost: proxy.governance.audit.as_deref().map(Audit::lost),

@@ -1,12 +1,12 @@
 //! How much of us one caller, one connection, or all of them together may take.
-//! Made by `cli`, enforced by `accept` (connections), `connection` (heads) and `handler` (requests of a caller),
-//! shown by `/_mp/limits`.
+//! Made by `cli`, enforced by `accept` (connections), `connection` (heads) and `handler` (requests
+//! of a caller), shown by `/_mp/limits`.
 //! Invariant: a slot that was taken is given back however its request ends.
 
 use crate::model::refusal::{Code, Refusal};
 use serde_json::{Value, json};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -27,8 +27,10 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Header fields of a request.
     pub headers: usize,
-    /// For a request head, and for the silence before it on a connection that is kept.
+    /// For a request head, and for a TLS handshake.
     pub header_read: Duration,
+    /// For the silence between two requests.
+    pub keep_alive: Duration,
     /// Connections of callers at a time.
     pub connections: usize,
     /// Requests of one caller at a time.
@@ -49,14 +51,22 @@ impl Limits {
     /// For `/_mp/limits`.
     #[must_use]
     pub fn json(&self) -> Value {
-        json!({
-            "max_header_bytes": self.header_bytes,
-            "max_headers": self.headers,
-            "header_read_timeout_seconds": self.header_read.as_secs(),
-            "max_connections": self.connections,
-            "max_requests_per_caller": self.requests,
-            "descriptors": self.descriptors,
-        })
+        self.gauges().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
+    }
+
+    /// Each limit by its name, for metrics.
+    #[must_use]
+    pub fn gauges(&self) -> Vec<(&'static str, u64)> {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        vec![
+            ("max_header_bytes", number(self.header_bytes)),
+            ("max_headers", number(self.headers)),
+            ("header_read_timeout_seconds", self.header_read.as_secs()),
+            ("keep_alive_timeout_seconds", self.keep_alive.as_secs()),
+            ("max_connections", number(self.connections)),
+            ("max_requests_per_caller", number(self.requests)),
+            ("max_open_files", self.descriptors),
+        ]
     }
 }
 
@@ -66,6 +76,7 @@ impl Default for Limits {
             header_bytes: 64 * 1024,
             headers: 100,
             header_read: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
             connections: 4096,
             requests: 1024,
             descriptors: 1024,
@@ -88,6 +99,15 @@ impl InFlight {
     #[must_use]
     pub fn share(&self) -> Self {
         Self { all: Arc::clone(&self.all), met: Mutex::default() }
+    }
+
+    /// How many each caller has now.
+    #[must_use]
+    pub fn now(&self) -> BTreeMap<String, usize> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = |count: &Arc<AtomicUsize>| count.load(Ordering::Relaxed);
+        let all = all.iter().map(|(caller, now)| (caller.to_string(), count(now)));
+        all.filter(|(_, now)| *now > 0).collect()
     }
 
     /// Takes a slot for one request.
@@ -211,5 +231,6 @@ mod tests {
         assert_eq!(with(1_000_000).connections, 4096);
         assert_eq!(with(10).connections, 1);
         assert_eq!(with(1024).json()["max_connections"], 480);
+        assert_eq!(with(1024).json().as_object().unwrap().len(), with(1024).gauges().len());
     }
 }

@@ -60,12 +60,7 @@ impl Thread {
     pub(super) fn serve(&self, accepted: Accepted, watcher: Watcher, open: Counted) {
         let worker = Arc::clone(&self.worker);
         let counted = (Counted::new(&self.load), open);
-        self.handle.spawn(async move {
-            let _counted = counted;
-            if let Err(error) = serve(worker, accepted, watcher).await {
-                tracing::debug!(%error, "connection ended");
-            }
-        });
+        connection::spawn(&self.handle, counted, serve(worker, accepted, watcher));
     }
 
     /// Ends the thread, and what still runs on it.

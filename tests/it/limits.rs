@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -97,14 +98,110 @@ fn each_caller_has_its_own_requests_in_flight() {
     }
 }
 
+/// One request on a connection that stays open.
+fn once(stream: &mut TcpStream, host: &str) {
+    write!(stream, "GET /_mp/livez HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}\n") {
+        let mut piece = [0; 1024];
+        let count = stream.read(&mut piece).unwrap();
+        assert!(count > 0, "the connection was closed: {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&piece[..count]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+}
+
+fn ends(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+    matches!(stream.read(&mut [0; 64]), Ok(0))
+}
+
 #[test]
-fn limits_are_reported_and_fit_the_descriptors() {
-    let (_home, _upstream, proxy) = start(&["--max-requests-per-caller", "7"]);
-    let limits = proxy.get("/_mp/limits", "").json();
-    assert_eq!(limits["max_requests_per_caller"], 7);
-    let descriptors = limits["descriptors"].as_u64().unwrap();
-    assert!(limits["max_connections"].as_u64().unwrap() <= descriptors / 2);
-    assert!(fs::read_to_string(&proxy.log).unwrap().contains("max_requests_per_caller"));
+fn an_idle_connection_is_kept_for_a_time_of_its_own() {
+    let (_home, _upstream, proxy) =
+        start(&["--header-read-timeout", "1", "--keep-alive-timeout", "60"]);
+    let host = proxy.address.to_string();
+    let mut kept = TcpStream::connect(proxy.address).unwrap();
+    once(&mut kept, &host);
+    // Longer than a head may take.
+    thread::sleep(Duration::from_millis(2500));
+    once(&mut kept, &host);
+    // A head that has begun is held to its own time, on a kept connection too.
+    kept.write_all(b"G").unwrap();
+    assert!(ends(&mut kept), "half a head was kept");
+    // And nothing at all is no reason to wait longer for the first.
+    assert!(ends(&mut TcpStream::connect(proxy.address).unwrap()), "silence was kept");
+    let (_home, _upstream, proxy) =
+        start(&["--header-read-timeout", "3600", "--keep-alive-timeout", "1"]);
+    let mut idle = TcpStream::connect(proxy.address).unwrap();
+    once(&mut idle, &proxy.address.to_string());
+    assert!(ends(&mut idle), "an idle connection was kept");
+}
+
+#[test]
+fn every_limit_is_set_by_flag_by_variable_or_by_default_and_reported() {
+    let flags: [(&str, u64, u64, u64); 7] = [
+        ("max-header-bytes", 65_536, 10_000, 20_000),
+        ("max-headers", 100, 50, 60),
+        ("header-read-timeout", 30, 31, 32),
+        ("keep-alive-timeout", 75, 76, 77),
+        ("max-connections", 4096, 30, 40),
+        ("max-requests-per-caller", 1024, 10, 11),
+        ("max-open-files", 0, 300, 400),
+    ];
+    let upstream = Upstream::start();
+    let mut home = Home::new(CONFIG);
+    let key = |flag: &str| match flag {
+        "header-read-timeout" | "keep-alive-timeout" => {
+            format!("{}_seconds", flag.replace('-', "_"))
+        }
+        flag => flag.replace('-', "_"),
+    };
+    let check = |proxy: &Serving, expected: &dyn Fn(usize) -> u64| {
+        let limits = proxy.get("/_mp/limits", "").json();
+        let metrics = proxy.get("/_mp/metrics", "");
+        let metrics = String::from_utf8(metrics.body).unwrap();
+        let log = fs::read_to_string(&proxy.log).unwrap();
+        for (number, (flag, ..)) in flags.iter().enumerate() {
+            let (key, value) = (key(flag), expected(number));
+            assert_eq!(limits[&key], value, "--{flag}: {limits}");
+            let line = format!("mp_proxy_limit{{limit=\"{key}\"}} {value}\n");
+            assert!(metrics.contains(&line), "{line}{metrics}");
+            assert!(log.contains(&format!("\"{key}\":{value}")), "--{flag}: {log}");
+        }
+        assert!(limits["now"]["connections"].as_u64().unwrap() >= 1, "{limits}");
+        assert!(metrics.contains("\nmp_proxy_connections "), "{metrics}");
+        assert!(metrics.contains("mp_proxy_connections_refused_total"), "{metrics}");
+    };
+    let proxy = home.serve(&upstream.url(), &[]);
+    let most = proxy.get("/_mp/limits", "").json()["max_open_files"].as_u64().unwrap();
+    let of = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", proxy.child.id())).unwrap();
+    assert!(of("limits").lines().any(|line| {
+        line.starts_with("Max open files")
+            && line.split_whitespace().nth(3) == Some(&most.to_string())
+    }));
+    let room = (most - 64) / 2;
+    check(&proxy, &|number| match flags[number] {
+        ("max-open-files", ..) => most,
+        ("max-connections", default, ..) => default.min(room),
+        (_, default, ..) => default,
+    });
+    drop(proxy);
+    for (flag, _, variable, _) in flags {
+        let name = format!("MP_PROXY_{}", flag.replace('-', "_").to_uppercase());
+        home = home.with(&name, &variable.to_string());
+    }
+    check(&home.serve(&upstream.url(), &[]), &|number| flags[number].2);
+    let args: Vec<String> = flags
+        .iter()
+        .flat_map(|(flag, _, _, value)| [format!("--{flag}"), value.to_string()])
+        .collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    check(&home.serve(&upstream.url(), &args), &|number| flags[number].3);
+    // Connections fit the descriptors, whatever was asked for.
+    let few =
+        home.serve(&upstream.url(), &["--max-open-files", "200", "--max-connections", "4096"]);
+    assert_eq!(few.get("/_mp/limits", "").json()["max_connections"], (200 - 64) / 2);
 }
 
 #[test]
@@ -121,4 +218,49 @@ fn the_process_is_closed_to_others() {
     assert_eq!(row("Max core file size")[..2], ["0", "0"]);
     let files = row("Max open files");
     assert_eq!(files[0], files[1]);
+}
+
+/// The kernel gives `/proc/PID` of a process that may not be looked into to root.
+#[test]
+#[cfg(target_os = "linux")]
+fn nobody_of_the_same_user_may_look_into_the_memory() {
+    use std::os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    };
+    let home = Home::new(CONFIG);
+    if fs::metadata(home.dir.path()).unwrap().uid() != 0 {
+        // Without root there is no other user to be; the unit test of `hardening` stands alone.
+        let (_home, _upstream, proxy) = start(&[]);
+        let file = fs::metadata(format!("/proc/{}/environ", proxy.child.id())).unwrap();
+        assert_eq!(file.uid(), 0);
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    let bin = home.path("mp-proxy");
+    fs::copy(env!("CARGO_BIN_EXE_mp-proxy"), &bin).unwrap();
+    fs::set_permissions(&bin, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(home.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let owner_of = |program: &std::path::Path, args: &[&str]| {
+        let mut child = std::process::Command::new(program)
+            .args(args)
+            .env_clear()
+            .env("HOME", "/nonexistent")
+            .current_dir("/")
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Once it says where it listens it has done what it does first.
+        let mut first = [0; 1];
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        let owner = fs::metadata(format!("/proc/{}/environ", child.id())).unwrap().uid();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        owner
+    };
+    assert_eq!(owner_of("/bin/sh".as_ref(), &["-c", "echo; sleep 20"]), NOBODY);
+    assert_eq!(owner_of(&bin, &["serve", "--listen", "127.0.0.1:0"]), 0);
 }

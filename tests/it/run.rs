@@ -51,6 +51,25 @@ fn the_program_is_let_in_and_sees_no_secret() {
 }
 
 #[test]
+fn umask_and_limits_are_the_programs_own() {
+    let home = Home::new(CONFIG).with("PATH", "/usr/bin:/bin");
+    let upstream = Upstream::start();
+    let own = "umask; ulimit -Sn; ulimit -Hn; ulimit -Sc; ulimit -Hc";
+    let script = format!("umask 027; ulimit -Sn 200; exec \"$@\" sh -c '{own}'");
+    let with = |runner: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh"]).args(runner);
+        command.env_clear().env("HOME", home.dir.path()).env("PATH", "/usr/bin:/bin");
+        text(&command.current_dir(home.dir.path()).output().unwrap().stdout)
+    };
+    let proxy = env!("CARGO_BIN_EXE_mp-proxy");
+    let through = with(&[proxy, "run", "--upstream", &upstream.url(), "--"]);
+    let plain = with(&["env"]);
+    assert!(plain.starts_with("0027\n200\n"), "{plain}");
+    assert_eq!(through, plain);
+}
+
+#[test]
 fn exit_codes_and_signals_pass_through() {
     let home = Home::new(CONFIG).with("PATH", "/usr/bin:/bin");
     let upstream = Upstream::start();

@@ -10,7 +10,10 @@ use crate::{
     },
     model::refusal::Refusal,
     proxy::{listen::Listen, server::Server},
-    sys::env::{self, Env},
+    sys::{
+        env::{self, Env},
+        hardening,
+    },
 };
 use oauth2::CsrfToken;
 use rustix::process::{Pid, Signal, kill_process};
@@ -40,7 +43,8 @@ fn start(args: Run, env: &Arc<Env>) -> Result<ExitCode, Refusal> {
     let private = Arc::new(env.with(env::MP_PROXY_CLIENT_TOKEN, token.secret()));
     // Private: its own port and its own token, whatever is set for a shared one.
     let listen = Listen::on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let options = serve::options(args.serve, listen, &private)?;
+    let most = args.serve.limits.max_open_files;
+    let options = serve::options(args.serve, listen, hardening::allowed(most), &private)?;
     let mut command = args.command.into_iter();
     let program = command.next().ok_or_else(|| Refusal::config("there is no command to run"))?;
     let mut child = Command::new(&program);
@@ -58,6 +62,8 @@ fn start(args: Run, env: &Arc<Env>) -> Result<ExitCode, Refusal> {
             Ok(child) => child,
             Err(error) => return Ok(not_started(&program.to_string_lossy(), &error)),
         };
+        // Only now: umask and limits are ours, and the program keeps its own.
+        hardening::settle(most);
         let (end, ended) = oneshot::channel::<()>();
         let serving = server.run(async {
             let _ = ended.await;

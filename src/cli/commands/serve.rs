@@ -28,10 +28,10 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 #[must_use]
 pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     start_log(&args.log);
-    hardening::silence_panics();
     let outcome = args.listener.listen().and_then(|listen| {
         let listen = Listen { inherited: service::inherited()?, ..listen };
-        let options = options(args, listen, &env)?;
+        let descriptors = hardening::settle(args.limits.max_open_files);
+        let options = options(args, listen, descriptors, &env)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -46,13 +46,18 @@ pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     }
 }
 
-pub(super) fn options(args: Serve, listen: Listen, env: &Env) -> Result<Options, Refusal> {
+pub(super) fn options(
+    args: Serve,
+    listen: Listen,
+    descriptors: u64,
+    env: &Env,
+) -> Result<Options, Refusal> {
     Ok(Options {
         listen,
         upstream: args.upstream,
         base: args.axes.selection()?,
         client_authorization: args.client_authorization,
-        limits: args.limits.chosen(hardening::settle()),
+        limits: args.limits.chosen(descriptors),
         timeouts: Timeouts {
             connect: Duration::from_secs(args.connect_timeout),
             header: Duration::from_secs(args.header_timeout),

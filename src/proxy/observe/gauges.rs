@@ -16,6 +16,10 @@ pub struct Gauges {
     pub refreshes: Vec<(&'static str, u64)>,
     /// What is left of quotas.
     pub quotas: Vec<Quota>,
+    /// Each limit by its name.
+    pub limits: Vec<(&'static str, u64)>,
+    /// Connections of callers that are open, and those that were too many.
+    pub connections: (u64, u64),
     /// The policy.
     pub policy: Followed,
     /// The certificate of the listener; `None` where there is no TLS.
