@@ -179,6 +179,33 @@ fn the_example_config_is_read_by_us_and_by_the_reference() {
 }
 
 #[test]
+fn every_defence_of_the_threat_model_has_its_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = read("SECURITY.md");
+    let table: Vec<_> = rows(&text).into_iter().filter(|row| row.len() == 3).skip(2).collect();
+    assert!(table.len() > 30, "{} rows", table.len());
+    for row in &table {
+        let named = quoted(&row[2]);
+        assert!(!named.is_empty(), "no test: {}", row[0]);
+        for name in named {
+            let there = match name.split_once("::") {
+                Some((file, test)) => {
+                    let source = read(&format!("tests/it/{file}.rs"));
+                    let before = source.split_once(&format!("fn {test}(")).map(|parts| parts.0);
+                    // Its attributes, of which one more may stand between.
+                    let lines = before.into_iter().flat_map(|text| text.trim_end().lines().rev());
+                    lines.take(2).any(|line| line.trim() == "#[test]")
+                }
+                None if name.ends_with(".toml") => root.join("tests/raw").join(name).is_file(),
+                None if name.ends_with(".rs") => read(name).contains("#[cfg(test)]"),
+                None => root.join(name).exists(),
+            };
+            assert!(there, "`{name}`, of: {}", row[0]);
+        }
+    }
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let pages = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
