@@ -4,6 +4,7 @@
 //! byte of the key.
 
 use crate::{model::refusal::Refusal, sys::private_file};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::{
     InconsistentKeys,
     crypto::ring::sign::any_supported_type,
@@ -16,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 /// The longest certificate file that is read.
 const LONGEST: u64 = 1024 * 1024;
@@ -90,21 +91,42 @@ fn private_key(path: &Path, home: Option<&Path>) -> Result<Arc<dyn SigningKey>, 
             Refusal::config(format!("`{}` does not exist", path.display()))
                 .hint("name the private key in PEM (mode 0600) with --tls-key FILE")
         })?;
-    // SECURITY: the errors of the parser hold lines of the file, so they are not shown.
-    let mut key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+    let Some(der) = der(&pem) else {
         if pem.windows(9).any(|window| window == b"ENCRYPTED") {
-            return wrong_key(path, "is encrypted").hint(format!(
+            return Err(wrong_key(path, "is encrypted").hint(format!(
                 "decrypt it: openssl pkey -in {} -out FILE; then chmod 600 FILE",
                 path.display()
-            ));
+            )));
         }
-        wrong_key(path, "holds no private key in PEM")
-    })?;
-    let signing = any_supported_type(&key);
-    key.zeroize();
-    signing.map_err(|_| {
-        wrong_key(path, "is a key of an unknown kind; RSA, ECDSA and Ed25519 are known")
-    })
+        return Err(wrong_key(path, "holds no private key in PEM"));
+    };
+    PrivateKeyDer::try_from(der.as_slice())
+        .ok()
+        .and_then(|key| any_supported_type(&key).ok())
+        .ok_or_else(|| {
+            wrong_key(path, "is a key of an unknown kind; RSA, ECDSA and Ed25519 are known")
+        })
+}
+
+/// The first private key of a PEM text (RFC 7468).
+/// SECURITY: by hand, since the parser of the certificates leaves the key's lines in freed memory.
+fn der(pem: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut lines = std::str::from_utf8(pem).ok()?.lines().map(str::trim);
+    let label = lines
+        .find_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("PRIVATE KEY-----"))
+        .filter(|label| *label != "ENCRYPTED ")?;
+    let end = format!("-----END {label}PRIVATE KEY-----");
+    // All the room at once: what grows leaves its former place as it was.
+    let mut body = Zeroizing::new(String::with_capacity(pem.len()));
+    loop {
+        match lines.next()? {
+            line if line == end => break,
+            line => body.push_str(line),
+        }
+    }
+    let mut der = Zeroizing::new(Vec::with_capacity(pem.len()));
+    STANDARD.decode_vec(body.as_bytes(), &mut der).ok()?;
+    Some(der)
 }
 
 fn wrong(path: &Path, what: &str) -> Refusal {
@@ -163,6 +185,7 @@ mod tests {
             (cert.replace("MII", "AAA"), key.clone(), "cert.pem` is not usable"),
             (cert.clone(), String::new(), "key.pem` holds no private key"),
             (cert.clone(), key.replace("-----END", "----END"), "key.pem` holds no private key"),
+            (cert.clone(), cert.clone(), "key.pem` holds no private key"),
             (cert.clone(), key.replace("BEGIN ", "BEGIN ENCRYPTED "), "key.pem` is encrypted"),
             (cert.clone(), key.replace("MIG", "AAA"), "a key of an unknown kind"),
             (cert.clone(), made().1, "is not that of the certificate"),

@@ -19,6 +19,9 @@ use std::{
 /// The largest credential file that is read.
 pub const MAX_BYTES: u64 = 1024 * 1024;
 
+/// Room for the read that finds the end.
+const PROBE: usize = 64;
+
 /// Why a credential file was not read. Holds paths only.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of each variant is its documentation")]
@@ -126,7 +129,9 @@ pub(super) fn read_open(fd: OwnedFd, path: &Path) -> Result<Vec<u8>, PrivateFile
         let mode = u32::from(mode.as_raw_mode()) & 0o7777;
         return Err(PrivateFileError::Permissions { path: path.into(), mode });
     }
-    let mut bytes = Vec::new();
+    // SECURITY: a vector that grows leaves its former place unwiped, so all of it has room at once.
+    let size = u64::try_from(stat.st_size).unwrap_or_default().min(MAX_BYTES);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + PROBE);
     File::from(fd)
         .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
+    os::unix::fs::MetadataExt as _,
     thread,
     time::{Duration, Instant},
 };
@@ -224,10 +225,7 @@ fn the_process_is_closed_to_others() {
 #[test]
 #[cfg(target_os = "linux")]
 fn nobody_of_the_same_user_may_look_into_the_memory() {
-    use std::os::unix::{
-        fs::{MetadataExt as _, PermissionsExt as _},
-        process::CommandExt as _,
-    };
+    use std::os::unix::{fs::PermissionsExt as _, process::CommandExt as _};
     let home = Home::new(CONFIG);
     if fs::metadata(home.dir.path()).unwrap().uid() != 0 {
         // Without root there is no other user to be; the unit test of `hardening` stands alone.
@@ -263,4 +261,98 @@ fn nobody_of_the_same_user_may_look_into_the_memory() {
     };
     assert_eq!(owner_of("/bin/sh".as_ref(), &["-c", "echo; sleep 20"]), NOBODY);
     assert_eq!(owner_of(&bin, &["serve", "--listen", "127.0.0.1:0"]), 0);
+}
+
+#[test]
+fn a_crowd_of_half_requests_is_sent_home_and_takes_no_descriptor_for_good() {
+    let (_home, upstream, proxy) =
+        start(&["--max-open-files", "160", "--header-read-timeout", "1"]);
+    let most = proxy.get("/_mp/limits", "").json()["max_connections"].as_u64().unwrap();
+    assert_eq!(most, (160 - 64) / 2);
+    let crowd: Vec<_> = (0..2 * most)
+        .map(|_| {
+            let mut stream = TcpStream::connect(proxy.address).unwrap();
+            stream.write_all(b"GET /api/query/x HTTP/1.1\r\nX-Slow: ").unwrap();
+            stream
+        })
+        .collect();
+    let begun = Instant::now();
+    while proxy.get("/_mp/livez", "").status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(15), "the crowd was not sent home");
+        thread::sleep(Duration::from_millis(50));
+    }
+    // Each was answered with 503 or closed; none is kept.
+    let (mut refused, mut closed) = (0, 0);
+    for mut stream in crowd {
+        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        let mut answer = Vec::new();
+        match stream.read_to_end(&mut answer) {
+            Ok(_) if answer.starts_with(b"HTTP/1.1 503 ") => refused += 1,
+            Ok(0) => closed += 1,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => closed += 1,
+            other => panic!("{other:?}: {}", String::from_utf8_lossy(&answer)),
+        }
+    }
+    assert!(refused > 0 && closed >= 1, "{refused} refused, {closed} closed");
+    let limits = proxy.get("/_mp/limits", "").json();
+    assert!(limits["now"]["connections_refused"].as_u64().unwrap() >= refused, "{limits}");
+    let log = fs::read_to_string(&proxy.log).unwrap();
+    assert!(!log.contains("accepting a connection failed"), "out of descriptors: {log}");
+    assert!(upstream.received().is_empty());
+}
+
+/// What was read from a file and is not needed as it stood there is wiped: the memory of the
+/// process, which root can read, does not hold it any more.
+#[test]
+#[cfg(target_os = "linux")]
+fn tokens_and_keys_do_not_stay_in_memory_as_they_were_read() {
+    let home = Home::new(CONFIG);
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = made.signing_key.serialize_pem();
+    home.write("cert.pem", &made.cert.pem());
+    home.write("key.pem", &key);
+    let token = "wiped-Xq7GmT2vLr9KpZ4sWb8NcY1d";
+    home.write("token", token);
+    let upstream = Upstream::start();
+    let args = ["--client-token-file", "token", "--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    let proxy = home.serve(&upstream.url(), &args);
+    let Ok(memory) = memory_of(proxy.child.id()) else {
+        // Only root may look.
+        assert_ne!(fs::metadata("/proc/self").unwrap().uid(), 0);
+        return;
+    };
+    let holds = |text: &str| memory.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(
+        holds(home.path("cert.pem").file_name().unwrap().to_str().unwrap()),
+        "nothing was read"
+    );
+    assert!(!holds(token), "the token stays");
+    for line in key.lines().filter(|line| !line.starts_with('-')) {
+        assert!(!holds(&line[..line.len().min(24)]), "a line of the key stays");
+    }
+}
+
+/// All that the process may write to.
+#[cfg(target_os = "linux")]
+fn memory_of(pid: u32) -> std::io::Result<Vec<u8>> {
+    use std::os::unix::fs::FileExt as _;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let file = fs::File::open(format!("/proc/{pid}/mem"))?;
+    let mut all = Vec::new();
+    for line in maps.lines().filter(|line| line.contains(" rw-p ")) {
+        let (range, _) = line.split_once(' ').unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let address = |text| u64::from_str_radix(text, 16).unwrap();
+        let (start, end) = (address(start), address(end));
+        let mut piece = vec![0; 1 << 16];
+        let mut at = start;
+        while at < end {
+            let count = usize::try_from((end - at).min(1 << 16)).unwrap();
+            if file.read_exact_at(&mut piece[..count], at).is_ok() {
+                all.extend_from_slice(&piece[..count]);
+            }
+            at += count as u64;
+        }
+    }
+    Ok(all)
 }
