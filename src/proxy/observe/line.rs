@@ -202,6 +202,12 @@ fn put(out: &mut Vec<u8>, parts: &[&str]) {
 
 /// Safe within quotes, in JSON as in text.
 fn escaped(out: &mut Vec<u8>, text: &str) {
+    // Nearly always.
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
     let odd = |c: char| matches!(c, '"' | '\\' | '\u{7f}'..='\u{9f}') || c < ' ';
     let mut rest = text;
     while let Some(at) = rest.find(odd) {
