@@ -4,13 +4,17 @@
 use crate::{
     recorder::{OK, Recorder, Step},
     support::{CONFIG, Home, Serving},
+    tokens::{BROWSER, tokens},
+    tokens_bridge::bridge,
     wire::Wire,
 };
+use rustix::net::sockopt::set_socket_linger;
+use serde_json::json;
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     process::Stdio,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -197,4 +201,118 @@ fn a_log_that_cannot_be_written_ends_nothing() {
         let mut wrong = home.command(&["account", "show", "nobody"]);
         assert_eq!(wrong.stderr(stderr()).status().unwrap().code(), Some(1), "{sink}");
     }
+}
+
+/// Tokens and bridge, too: between one look and the next the file is another login's, half of it, a
+/// link to a third one, or gone. What is sent is one of the two, never the one behind the link.
+#[test]
+fn tokens_and_bridges_swapped_for_links_are_never_followed() {
+    for path in [".mp/accounts/me/tokens.json", "mixpanel_auth.json"] {
+        let home = Home::new(if path.starts_with(".mp") { BROWSER } else { "" });
+        let upstream = Recorder::start();
+        upstream.expect(vec![Step::Bytes(OK.to_vec())], false);
+        let proxy = home.serve(&upstream.url(), &[]);
+        let file = |token: &str| {
+            let grant = json!({"access_token": token, "refresh_token": null});
+            match path.starts_with(".mp") {
+                true => tokens(&grant, None, 7200).to_string(),
+                false => bridge(&grant, None, 7200).to_string(),
+            }
+        };
+        let (one, other) = (file("token-one"), file("token-other"));
+        home.write("elsewhere", &file("token-behind-the-link"));
+        home.write(path, &one);
+        let place = home.path(path);
+        let stop = AtomicBool::new(false);
+        let mut seen = std::collections::BTreeMap::<String, usize>::new();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let link = home.path("link");
+                let mut round = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    match round % 6 {
+                        0 => home.write(path, &one),
+                        2 => home.write(path, &other),
+                        3 => fs::write(&place, &one[..one.len() / 2]).unwrap(),
+                        4 => drop(fs::remove_file(&place)),
+                        _ => {
+                            symlink(home.path("elsewhere"), &link).unwrap();
+                            fs::rename(&link, &place).unwrap();
+                        }
+                    }
+                    round += 1;
+                    thread::sleep(Duration::from_millis(2));
+                }
+            });
+            for _ in 0..300 {
+                let answer = proxy.get("/api/query/x", "");
+                let key = match answer.header("x-mp-resolved") {
+                    Some(_) => "sent".to_owned(),
+                    None => answer.json()["code"].as_str().unwrap().to_owned(),
+                };
+                *seen.entry(key).or_default() += 1;
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        let fine = ["sent", "CONFIG_ERROR", "OAUTH_TOKEN_ERROR"];
+        assert!(seen.keys().all(|key| fine.contains(&key.as_str())), "{path}: {seen:?}");
+        assert!(seen.len() >= 2 && seen.contains_key("sent"), "{path}: {seen:?}");
+        for message in upstream.messages(1) {
+            let signed = message.all("authorization");
+            let known = ["Bearer token-one", "Bearer token-other"];
+            assert!(signed.len() == 1 && known.contains(&signed[0]), "{path}: {signed:?}");
+        }
+        home.write(path, &other);
+        assert_eq!(proxy.get("/api/query/x", "").status, 200, "{path}: it heals by itself");
+    }
+}
+
+/// A reset instead of an end: no lingering, so that what was on its way is lost.
+#[test]
+fn a_reset_is_a_502_before_the_head_and_a_cut_behind_it() {
+    for (said, status) in [
+        ("", 502),
+        ("HTTP/1.1 200 O", 502),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", 200),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(said.as_bytes());
+                thread::sleep(Duration::from_millis(100));
+                set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+            }
+        });
+        let home = Home::new(CONFIG);
+        let proxy = home.serve(&url, &[]);
+        let mut wire = Wire::connect(proxy.address);
+        let host = proxy.address;
+        write!(
+            wire.stream,
+            "POST /api/query/x HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1\r\n\r\nx"
+        )
+        .unwrap();
+        let got = wire.answer("POST", false).unwrap().unwrap();
+        assert_eq!((got.status, got.whole), (status, status == 502), "{said}");
+        if status == 502 {
+            let problem: serde_json::Value = serde_json::from_slice(&got.body).unwrap();
+            assert_eq!(problem["code"], "UPSTREAM_BROKEN");
+            assert!(problem["hint"].is_string());
+        }
+    }
+}
+
+/// Slower than the idle time in all, never within: each byte is waited for.
+#[test]
+fn a_slow_upstream_is_waited_for_byte_by_byte() {
+    let home = Home::new(CONFIG);
+    let upstream = Recorder::start();
+    let proxy = home.serve(&upstream.url(), &["--header-timeout", "6", "--idle-timeout", "1"]);
+    let slow: Vec<Step> =
+        OK.chunks(4).flat_map(|piece| [Step::Bytes(piece.to_vec()), Step::Pause(150)]).collect();
+    upstream.expect(slow, false);
+    let answer = proxy.get("/api/query/x", "");
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"ok".as_slice()));
 }
