@@ -2,10 +2,11 @@
 //! Read through `store/watched.rs`, called by `proxy/callers.rs`.
 //! Invariants: a token is kept as its SHA-256 only; every error names file and line, never a value.
 
+use super::toml_one;
 use crate::model::{caller::Caller, id::Name, policy::Access, refusal::Refusal};
 use sha2::{Digest as _, Sha256};
 use std::{fmt, ops::Range, path::Path, sync::Arc};
-use toml_edit::{Document, Item, TableLike};
+use toml_edit::{Item, TableLike};
 
 /// The caller of a file that holds one bare token.
 pub const BARE: &str = "default";
@@ -57,11 +58,8 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Entry>, Refusal> {
         let digest = TokenDigest::of(text.trim().as_bytes());
         return Ok(vec![Entry { caller: Arc::new(Caller::named(BARE)), digest }]);
     }
-    let document = Document::parse(text).map_err(|error| {
-        // SECURITY: `Display` would print the line, a token perhaps; `message` is a fixed text.
-        let why = error.message().lines().next().unwrap_or_default();
-        let at = error.span().map_or(0, |span| span.start);
-        file.refusal(at, &format!("neither one bare token nor TOML: {why}"))
+    let document = toml_one::parse(text).map_err(|error| {
+        file.refusal(error.at, &format!("neither one bare token nor TOML: {}", error.why))
     })?;
     let root = document.as_table();
     file.known(root, &["callers"])?;

@@ -13,7 +13,7 @@ use crate::model::{
 };
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
-use toml_edit::{Document, Item, TableLike};
+use toml_edit::{Item, TableLike};
 
 type Header = crate::model::session::CustomHeader;
 type Blocks<T> = Result<BTreeMap<String, Result<T, Refusal>>, Refusal>;
@@ -56,11 +56,9 @@ impl Config {
             let place = place(text, error.valid_up_to());
             Refusal::config(format!("`{}:{place}`: not valid UTF-8", path.display())).hint(&hint)
         })?;
-        let document = Document::parse(text).map_err(|error| {
-            // SECURITY: `Display` would print the line, a secret perhaps; `message` is a fixed text.
-            let place = place(text.as_bytes(), error.span().map_or(0, |span| span.start));
-            let why = error.message().lines().next().unwrap_or_default();
-            let message = format!("`{}:{place}`: not valid TOML: {why}", path.display());
+        let document = toml_one::parse(text).map_err(|error| {
+            let place = place(text.as_bytes(), error.at);
+            let message = format!("`{}:{place}`: not valid TOML: {}", path.display(), error.why);
             Refusal::config(message).hint(&hint)
         })?;
         if let Some((at, why)) = toml_one::newer(text, &document) {

@@ -2,8 +2,9 @@
 //! Called by `config_edit.rs`. Invariant: what is not named by the change stays byte for byte,
 //! but for the blank lines around a block that goes.
 
+use super::toml_one::{NotToml, parse};
 use std::{collections::BTreeMap, ops::Range};
-use toml_edit::{Document, DocumentMut, InlineTable, Item, Table, TableLike, TomlError, Value};
+use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, TomlError, Value};
 
 /// A TOML text under change.
 #[derive(Debug)]
@@ -16,6 +17,12 @@ pub(super) struct Layout {
 pub(super) enum LayoutError {
     NotToml,
     NotATable(String),
+}
+
+impl From<NotToml> for LayoutError {
+    fn from(_: NotToml) -> Self {
+        Self::NotToml
+    }
 }
 
 impl From<TomlError> for LayoutError {
@@ -40,14 +47,14 @@ impl Layout {
 
     /// The string at the end of this path, if there is one.
     pub(super) fn string(&self, path: &[&str]) -> Result<Option<String>, LayoutError> {
-        let document = Document::parse(self.text.as_str())?;
+        let document = parse(self.text.as_str())?;
         let found = find(document.as_item(), path);
         Ok(found.and_then(|(item, _)| item.as_str()).map(str::to_owned))
     }
 
     /// The keys of the table at the end of this path, in order.
     pub(super) fn keys(&self, path: &[&str]) -> Result<Vec<String>, LayoutError> {
-        let document = Document::parse(self.text.as_str())?;
+        let document = parse(self.text.as_str())?;
         let table = find(document.as_item(), path).and_then(|(item, _)| item.as_table_like());
         Ok(table
             .map(|table| table.iter().map(|(key, _)| key.to_owned()).collect())
@@ -77,7 +84,7 @@ impl Layout {
 
     /// Makes sure that there is such a table, even an empty one.
     pub(super) fn table(&mut self, key: &str) -> Result<(), LayoutError> {
-        if find(Document::parse(self.text.as_str())?.as_item(), &[key]).is_some() {
+        if find(parse(self.text.as_str())?.as_item(), &[key]).is_some() {
             return Ok(());
         }
         self.change(|document| {
@@ -89,7 +96,7 @@ impl Layout {
     /// Removes what is at the end of this path: a value with its line, a block with its header,
     /// its inner comments and the comment lines right above it.
     pub(super) fn remove(&mut self, path: &[&str]) -> Result<(), LayoutError> {
-        let document = Document::parse(self.text.as_str())?;
+        let document = parse(self.text.as_str())?;
         let Some((item, key)) = find(document.as_item(), path) else { return Ok(()) };
         if is_inside_inline(document.as_item(), path) {
             return self.change(|document| {
@@ -106,7 +113,7 @@ impl Layout {
 
     /// Removes a table that has nothing in it; the comments around its header stay.
     pub(super) fn remove_empty(&mut self, key: &str) -> Result<(), LayoutError> {
-        let document = Document::parse(self.text.as_str())?;
+        let document = parse(self.text.as_str())?;
         let Some((item, at)) = find(document.as_item(), &[key]) else { return Ok(()) };
         if item.as_table_like().is_none_or(|table| !table.is_empty()) {
             return Ok(());
@@ -121,7 +128,7 @@ impl Layout {
         &mut self,
         change: impl FnOnce(&mut DocumentMut) -> Result<(), LayoutError>,
     ) -> Result<(), LayoutError> {
-        let mut document: DocumentMut = self.text.parse()?;
+        let mut document = parse(self.text.as_str())?.into_mut();
         // Comments without a table would all end up below the first one.
         let comments = if document.is_empty() { self.text.trim_end() } else { "" };
         if document.is_empty() {

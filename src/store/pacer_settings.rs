@@ -2,9 +2,9 @@
 //! Called once at start by `serve` and by `quota`. Invariant: what is wrong there is ignored,
 //! as unknown settings are; pacing never stops the start.
 
+use super::toml_one;
 use crate::sys::{env::Env, private_file};
 use std::{collections::HashMap, time::Duration};
-use toml_edit::Document;
 
 /// The knobs of `mp`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -41,7 +41,7 @@ impl PacerSettings {
 }
 
 fn from_config(text: &str) -> PacerSettings {
-    let Ok(document) = Document::parse(text) else { return PacerSettings::default() };
+    let Ok(document) = toml_one::parse(text) else { return PacerSettings::default() };
     let Some(settings) = document.get("settings").and_then(|item| item.as_table_like()) else {
         return PacerSettings::default();
     };

@@ -2,6 +2,7 @@
 //! Invariants: an unknown key is an error, as a rule that is not understood protects nobody;
 //! every error names file, line and reason.
 
+use super::toml_one;
 use crate::{
     model::{
         id::{Name, ProjectId, WorkspaceId},
@@ -11,7 +12,7 @@ use crate::{
     sys::open_file,
 };
 use std::{ops::Range, path::Path};
-use toml_edit::{Document, Item, TableLike, Value};
+use toml_edit::{Item, TableLike, Value};
 
 /// Reads the file; `None` if it does not exist.
 ///
@@ -42,10 +43,8 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Rules, Refusal> {
     };
     let text =
         std::str::from_utf8(bytes).map_err(|error| fail(error.valid_up_to(), "not valid UTF-8"))?;
-    let document = Document::parse(text).map_err(|error| {
-        let why = format!("not valid TOML: {}", error.message().lines().next().unwrap_or_default());
-        fail(error.span().map_or(0, |span| span.start), &why)
-    })?;
+    let document = toml_one::parse(text)
+        .map_err(|error| fail(error.at, &format!("not valid TOML: {}", error.why)))?;
     let mut rules = Rules { source: path.display().to_string(), ..Rules::default() };
     read(document.as_table(), &mut rules)
         .map_err(|wrong| fail(wrong.span.map_or(0, |span| span.start), &wrong.why))?;

@@ -1,8 +1,46 @@
-//! What our TOML parser takes and the reference's does not: TOML 1.1 and a few dates.
-//! Called by `config.rs` after a parse. Invariant: a file that passes is one that `mp` can read.
+//! The one door to the TOML parser, for every file of ours, and what it takes and the reference's
+//! does not: TOML 1.1 and a few dates.
+//! Called by the files of `store` that read TOML. Invariants: no text makes it panic; a config that
+//! passes `newer` is one that `mp` can read.
 
 use std::ops::Range;
 use toml_edit::{Document, Item, Table, Value};
+use toml_parser::{ParseError, Source, parser};
+
+/// Text that is not TOML. SECURITY: both are the parser's own words and numbers, nothing of the text.
+#[derive(Debug)]
+pub(super) struct NotToml {
+    /// The byte where it was noticed.
+    pub(super) at: usize,
+    pub(super) why: String,
+}
+
+/// Parses.
+///
+/// # Errors
+/// [`NotToml`].
+pub(super) fn parse(text: &str) -> Result<Document<&str>, NotToml> {
+    // `toml_edit` goes on after a syntax error, and then panics on some of what it made up.
+    if let Some(error) = syntax(text) {
+        let at = error.unexpected().or(error.context()).map_or(0, |span| span.start());
+        return Err(NotToml { at, why: error.description().to_owned() });
+    }
+    Document::parse(text).map_err(|error| NotToml {
+        at: error.span().map_or(0, |span| span.start),
+        why: error.message().lines().next().unwrap_or_default().to_owned(),
+    })
+}
+
+fn syntax(text: &str) -> Option<ParseError> {
+    /// As deep as `toml_edit` goes.
+    const DEEPEST: u32 = 80;
+    let mut first = None;
+    let mut ignored = ();
+    let mut shallow = parser::RecursionGuard::new(&mut ignored, DEEPEST);
+    let tokens = Source::new(text).lex().into_vec();
+    parser::parse_document(&tokens, &mut shallow, &mut first);
+    first
+}
 
 /// The first place of `text`, which parses as `document`, that TOML 1.0 refuses, and why.
 pub(super) fn newer(text: &str, document: &Document<&str>) -> Option<(usize, &'static str)> {
@@ -119,7 +157,7 @@ mod tests {
     use super::*;
 
     fn verdict(text: &str) -> Option<usize> {
-        newer(text, &Document::parse(text).unwrap()).map(|(at, _)| at)
+        newer(text, &parse(text).unwrap()).map(|(at, _)| at)
     }
 
     #[test]
@@ -153,5 +191,16 @@ mod tests {
         for text in good {
             assert_eq!(verdict(&text), None, "{text}");
         }
+    }
+
+    /// Found by fuzzing: the parser behind us panics on it.
+    #[test]
+    fn what_the_parser_cannot_stand_is_refused_before_it() {
+        let error = parse("==\u{1}\n[pp\n.=\u{1}\n[.").unwrap_err();
+        assert_eq!((error.at, error.why.as_str()), (1, "extra `=`"));
+        let deep = format!("a = {}", "[".repeat(10_000));
+        assert!(parse(&deep).is_err());
+        assert!(parse("a = 1\na = 2\n").is_err());
+        assert!(parse("a = 1\n[b]\nc = [1, {d = 2}]\n").is_ok());
     }
 }
