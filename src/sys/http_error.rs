@@ -58,18 +58,6 @@ impl HttpError {
         }
     }
 
-    /// Whether the other side was never reached, or not in time.
-    #[must_use]
-    pub const fn is_network(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. }
-                | Self::Tls { .. }
-                | Self::Timeout { .. }
-                | Self::Broken { .. }
-        )
-    }
-
     /// The same under a code, with what was being done.
     #[must_use]
     pub fn refusal(&self, code: Code, what: &str) -> Refusal {

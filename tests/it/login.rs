@@ -136,6 +136,25 @@ fn a_redirect_can_be_pasted() {
     }
 }
 
+#[test]
+fn a_closed_stdin_is_no_paste_and_the_browser_may_still_come() {
+    let _ports = Ports::mine();
+    let (home, upstream) = (Home::new(CONFIG), stand_in());
+    let mut login = Login::start(&home, &upstream, &EXPLICIT);
+    drop(login.stdin.take());
+    let back = press(login.url(), "allow");
+    assert_eq!(get(&back).status, 200);
+    assert_eq!(login.finish().code, Some(0));
+    // A last line without an end of line counts.
+    let mut login = Login::start(&home, &upstream, &EXPLICIT);
+    let back = press(login.url(), "allow");
+    let mut stdin = login.stdin.take().unwrap();
+    write!(stdin, "{back}").unwrap();
+    drop(stdin);
+    let done = login.finish();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
 /// What a failed login leaves: nothing but the registered client.
 fn untouched(home: &Home) {
     assert!(!home.path(".mp/accounts/me/tokens.json").exists(), "tokens of a failed login");

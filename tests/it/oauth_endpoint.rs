@@ -146,6 +146,9 @@ fn every_fault_of_the_server_has_its_code_and_shows_no_body() {
         Fault::Status(503, None),
         Fault::Status(403, None),
         Fault::Status(302, None),
+        // An error word of the server's own making.
+        Fault::Status(400, None),
+        Fault::Status(401, None),
         Fault::Huge(2 * 1024 * 1024),
         Fault::Cut,
         body(""),

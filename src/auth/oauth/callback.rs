@@ -250,3 +250,90 @@ impl Waiting {
         shown.await.unwrap_or(Page::Over)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
+    /// On any port, so that no other login is in the way.
+    async fn listening() -> (u16, Listening) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let callback = Callback { port, listeners: vec![listener] };
+        (port, callback.listen(&CsrfToken::new("st".into())))
+    }
+
+    async fn ask(port: u16, method: &str, target: &str) -> String {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn the_first_redirect_counts_and_what_comes_after_it_is_told_so() {
+        let (port, mut listening) = listening().await;
+        assert!(!format!("{listening:?}").contains("st\""), "{listening:?}");
+        let head = ask(port, "HEAD", "/callback?code=c&state=st").await;
+        assert!(head.starts_with("HTTP/1.1 405") && head.ends_with("\r\n\r\n"), "{head}");
+        let first =
+            tokio::spawn(async move { ask(port, "GET", "/callback?code=c&state=st").await });
+        let Arrival { outcome, page } = (&mut listening.arrival).await.unwrap();
+        assert_eq!(outcome.unwrap().secret(), "c");
+        let second = ask(port, "GET", "/callback?code=d&state=st").await;
+        assert!(second.starts_with("HTTP/1.1 410"), "{second}");
+        page.send(Page::Done(None)).unwrap();
+        listening.closer.close().await;
+        assert!(first.await.unwrap().contains("Logged in"));
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err(), "still open");
+    }
+
+    #[tokio::test]
+    async fn a_login_that_is_gone_leaves_no_browser_waiting() {
+        let (port, listening) = listening().await;
+        let Listening { arrival, closer, .. } = listening;
+        drop(arrival);
+        let answer = ask(port, "GET", "/callback?code=c&state=st").await;
+        assert!(answer.starts_with("HTTP/1.1 410") && answer.contains("Already used"), "{answer}");
+        closer.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_connections_is_cut_and_the_login_goes_on() {
+        let (port, mut listening) = listening().await;
+        let mut flood = Vec::new();
+        for _ in 0..CONNECTIONS {
+            flood.push(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap());
+        }
+        // The one too many is closed without an answer.
+        let mut over = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        assert_eq!(over.read(&mut [0; 16]).await.unwrap_or(0), 0);
+        drop(flood);
+        let asking = async {
+            loop {
+                let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+                let head = format!(
+                    "GET /callback?code=c&state=st HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).await.unwrap();
+                let mut answer = String::new();
+                let _ = stream.read_to_string(&mut answer).await;
+                if !answer.is_empty() {
+                    return answer;
+                }
+            }
+        };
+        let arriving = async {
+            let arrival = (&mut listening.arrival).await.unwrap();
+            arrival.page.send(Page::Done(None)).unwrap();
+        };
+        let (answer, ()) = tokio::join!(asking, arriving);
+        assert!(answer.contains("Logged in"), "{answer}");
+    }
+}

@@ -144,3 +144,100 @@ fn rejected(account: &Account) -> Refusal {
     Refusal::new(Code::AuthFailed, format!("the server rejects fresh tokens of account `{name}`"))
         .hint(format!("run: mp-proxy account test {name}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        keeper::{Found, Locks, Place, Saved},
+        login::Parts,
+    };
+    use super::*;
+    use crate::{
+        auth::oauth::endpoint::Endpoint,
+        model::{account::Credential, id::Name, region::Region, tokens::Tokens},
+        sys::{clock::Clock, env::Env, http::HttpClient, private_file::Stamp},
+    };
+    use tokio::runtime::Builder;
+
+    /// One token set that no file holds.
+    struct Held(Tokens);
+
+    impl Keeper for Held {
+        fn stamps(&self) -> Vec<Stamp> {
+            Vec::new()
+        }
+        fn load(&self) -> Result<Vec<Found>, Refusal> {
+            Ok(vec![Found { tokens: Arc::new(self.0.clone()), place: Place::Disk }])
+        }
+        fn lock(&self) -> Result<Locks, Refusal> {
+            Ok(Locks { disk: None, bridge: None, copy: None })
+        }
+        fn save(&self, _: &Locks, _: &Tokens, _: &Tokens) -> Result<Saved, Refusal> {
+            Ok(Saved::ReadOnly)
+        }
+        fn client_id(&self, _: &Tokens) -> Result<String, Refusal> {
+            Ok("client".into())
+        }
+        fn login_hint(&self) -> String {
+            "run: something".into()
+        }
+    }
+
+    fn login(refresh: Option<&str>, handle: tokio::runtime::Handle) -> Arc<Login<Held>> {
+        let env = Env::new([("MP_PROXY_UPSTREAM", "http://127.0.0.1:9")], "/");
+        let account = Account {
+            name: Name::parse("me").unwrap(),
+            region: Region::Us,
+            default_project: None,
+            credential: Credential::OauthBrowser,
+        };
+        let parts = Parts {
+            endpoint: Endpoint::new(HttpClient::from_env(&env).unwrap(), Region::Us),
+            account: Arc::new(account),
+            clock: Clock::default(),
+            handle,
+            stats: Arc::default(),
+        };
+        let tokens = Tokens {
+            access_token: SecretString::from("s3cr3t"),
+            refresh_token: refresh.map(SecretString::from),
+            expires_at_micros: 1,
+            scope: String::new(),
+            token_type: "Bearer".into(),
+            client_id: None,
+            lifetime_seconds: None,
+            login: None,
+        };
+        Login::new(parts, Held(tokens))
+    }
+
+    #[test]
+    fn a_runtime_that_is_gone_leaves_nobody_waiting() {
+        let gone = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let login = login(Some("r"), gone.handle().clone());
+        gone.shutdown_background();
+        let here = Builder::new_current_thread().build().unwrap();
+        for _ in 0..2 {
+            let refusal = here.block_on(login.obtain(Need::Usable)).unwrap_err();
+            assert_eq!(refusal.code, Code::OauthRefreshError);
+            assert!(refusal.message.contains("stopped") && refusal.retry_after.is_some());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_renewed_is_said_without_asking() {
+        let here = Builder::new_current_thread().enable_all().build().unwrap();
+        let none = login(None, here.handle().clone());
+        let refusal = here.block_on(none.obtain(Need::Usable)).unwrap_err();
+        assert_eq!(refusal.code, Code::OauthTokenError);
+        assert_eq!(refusal.hint.as_deref(), Some("run: something"));
+        // A server that is not there is asked once, and then not for a while.
+        let dead = login(Some("r"), here.handle().clone());
+        let first = here.block_on(dead.obtain(Need::Usable)).unwrap_err();
+        let second = here.block_on(dead.obtain(Need::Usable)).unwrap_err();
+        assert_eq!((first.code, second.code), (Code::OauthRefreshError, Code::OauthRefreshError));
+        assert!(first.retry_after.is_none() && second.retry_after.is_some());
+        assert_eq!(dead.parts.stats.counts().failed, 1);
+        assert!(!format!("{first:?}{second:?}").contains("s3cr3t"));
+    }
+}

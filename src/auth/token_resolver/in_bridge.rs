@@ -191,3 +191,107 @@ fn is_ours(path: &Path) -> bool {
             .parent()
             .is_some_and(|parent| fs::metadata(parent).is_ok_and(|meta| meta.mode() & 0o200 != 0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            account::{Account, Credential},
+            id::Name,
+            region::Region,
+        },
+        sys::env::Env,
+    };
+    use serde_json::json;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn tokens(word: &str) -> Tokens {
+        let value = json!({
+            "access_token": format!("a-{word}"), "refresh_token": format!("r-{word}"),
+            "expires_at": 1_700_000_000, "scope": "", "token_type": "Bearer",
+        });
+        crate::store::tokens::from_value(&value).unwrap()
+    }
+
+    /// A home with a bridge of these tokens, open to its owner only.
+    fn bridged(dir: &Path, old: &Tokens) -> InBridge {
+        let path = dir.join("auth.json");
+        let text = json!({
+            "version": 2, "account": {"type": "oauth_browser", "name": "me", "region": "us"},
+            "tokens": crate::store::tokens::to_value(old),
+        });
+        fs::write(&path, text.to_string()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let account = Account {
+            name: Name::parse("me").unwrap(),
+            region: Region::Us,
+            default_project: None,
+            credential: Credential::OauthBrowser,
+        };
+        let env = Arc::new(Env::new([("HOME", dir.to_str().unwrap())], dir));
+        InBridge::new(OnDisk { env, account: Arc::new(account) }, path.into())
+    }
+
+    fn places(keeper: &InBridge) -> Vec<Place> {
+        keeper.load().unwrap().iter().map(|found| found.place).collect()
+    }
+
+    #[test]
+    fn a_bridge_that_cannot_be_replaced_after_all_has_a_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = tokens("old");
+        let keeper = bridged(dir.path(), &old);
+        // A directory stands where the new file is made first, as a mount would be in the way.
+        fs::create_dir(dir.path().join(".auth.json.tmp")).unwrap();
+        let locks = keeper.lock().unwrap();
+        assert!(locks.bridge.is_some() && locks.copy.is_none() && locks.disk.is_none());
+        assert_eq!(keeper.save(&locks, &tokens("other"), &tokens("new")).unwrap(), Saved::ReadOnly);
+        assert_eq!(places(&keeper), [Place::Bridge], "tokens of another login were kept");
+        let mut lost = old.clone();
+        lost.refresh_token = None;
+        assert_eq!(keeper.save(&locks, &lost, &tokens("new")).unwrap(), Saved::ReadOnly);
+        assert_eq!(places(&keeper), [Place::Bridge]);
+        let before = fs::read(dir.path().join("auth.json")).unwrap();
+        keeper.save(&locks, &old, &tokens("new")).unwrap();
+        assert_eq!(fs::read(dir.path().join("auth.json")).unwrap(), before);
+        assert_eq!(places(&keeper), [Place::Bridge, Place::Copy]);
+        // And the next one from there.
+        let stamps = keeper.stamps();
+        keeper.save(&locks, &tokens("new"), &tokens("newer")).unwrap();
+        assert_ne!(keeper.stamps(), stamps, "nobody would look at it");
+        let found = keeper.load().unwrap();
+        let copy = found[1].tokens.refresh_fingerprint();
+        assert_eq!(copy, tokens("newer").refresh_fingerprint());
+        // It can be written again: then it is, and the copy is of what is no more.
+        fs::remove_dir(dir.path().join(".auth.json.tmp")).unwrap();
+        assert_eq!(keeper.save(&locks, &old, &tokens("last")).unwrap(), Saved::Yes);
+        assert_eq!(places(&keeper), [Place::Bridge]);
+    }
+
+    #[test]
+    fn a_broken_file_beside_a_good_bridge_does_not_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = bridged(dir.path(), &tokens("old"));
+        let on_disk = keeper.disk.path();
+        fs::create_dir_all(on_disk.parent().unwrap()).unwrap();
+        fs::write(&on_disk, "{").unwrap();
+        fs::set_permissions(&on_disk, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(places(&keeper), [Place::Bridge]);
+        let locks = keeper.lock().unwrap();
+        assert!(locks.disk.is_some());
+        fs::remove_file(dir.path().join("auth.json")).unwrap();
+        let refusal = keeper.load().unwrap_err();
+        assert_eq!(refusal.code, Code::OauthTokenError);
+    }
+
+    #[test]
+    fn a_lock_that_stays_taken_is_a_failure_and_no_other() {
+        let path = || Path::new("/x").to_path_buf();
+        let busy = unless_busy::<()>(Err(PrivateFileError::Busy { path: path() })).unwrap_err();
+        assert_eq!(busy.code, Code::OauthRefreshError);
+        let link = unless_busy::<()>(Err(PrivateFileError::Symlink { path: path() }));
+        assert_eq!(link, Ok(None));
+        assert_eq!(unless_busy(Ok(1)), Ok(Some(1)));
+    }
+}

@@ -114,3 +114,87 @@ impl State {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::SecretString;
+
+    const HOUR: i64 = 3_600_000_000;
+
+    fn tokens(word: &str, expires_at_micros: i64) -> Arc<Tokens> {
+        Arc::new(Tokens {
+            access_token: SecretString::from(format!("a-{word}")),
+            refresh_token: (word != "none").then(|| SecretString::from(format!("r-{word}"))),
+            expires_at_micros,
+            scope: String::new(),
+            token_type: "Bearer".into(),
+            client_id: None,
+            lifetime_seconds: None,
+            login: None,
+        })
+    }
+
+    fn at(place: Place, word: &str, expires_at_micros: i64) -> Found {
+        Found { tokens: tokens(word, expires_at_micros), place }
+    }
+
+    fn chosen(state: &mut State, found: Vec<Found>) -> (Place, Option<String>) {
+        state.choose(found, 10 * HOUR);
+        let current = state.current.as_ref().unwrap();
+        (current.place, current.tokens.refresh_fingerprint())
+    }
+
+    #[test]
+    fn good_before_renewable_before_late() {
+        let mut state = State::default();
+        let print = |word: &str| tokens(word, 0).refresh_fingerprint();
+        let good = vec![at(Place::Disk, "a", 11 * HOUR), at(Place::Bridge, "b", 12 * HOUR)];
+        assert_eq!(chosen(&mut state, good), (Place::Bridge, print("b")));
+        let equal = vec![at(Place::Bridge, "b", 12 * HOUR), at(Place::Disk, "a", 12 * HOUR)];
+        assert_eq!(chosen(&mut state, equal), (Place::Disk, print("a")));
+        let one_good = vec![at(Place::Disk, "none", 11 * HOUR), at(Place::Bridge, "b", 9 * HOUR)];
+        assert_eq!(chosen(&mut state, one_good), (Place::Disk, None));
+        let none_good = vec![at(Place::Disk, "none", 9 * HOUR), at(Place::Bridge, "b", 8 * HOUR)];
+        assert_eq!(chosen(&mut state, none_good), (Place::Bridge, print("b")));
+        let copied = vec![at(Place::Bridge, "b", 8 * HOUR), at(Place::Copy, "c", 9 * HOUR)];
+        assert_eq!(chosen(&mut state, copied), (Place::Copy, print("c")));
+        state.choose(Vec::new(), 0);
+        assert!(state.current.is_none());
+    }
+
+    #[test]
+    fn memory_counts_while_a_file_holds_what_it_came_from_and_no_longer() {
+        let mut state = State::default();
+        for step in 0..40 {
+            let (old, new) =
+                (tokens(&step.to_string(), HOUR), tokens(&(step + 1).to_string(), 20 * HOUR));
+            state.renewed(&old, &new);
+        }
+        assert_eq!(state.spent.len(), REMEMBERED);
+        let before = vec![at(Place::Disk, "30", HOUR)];
+        assert_eq!(chosen(&mut state, before).0, Place::Memory);
+        assert!(state.unsaved, "somebody wrote over what we renewed");
+        state.read_only = true;
+        chosen(&mut state, vec![at(Place::Disk, "30", HOUR)]);
+        assert!(!state.unsaved, "there is nothing to be done about it");
+        let another = vec![at(Place::Disk, "new", 9 * HOUR)];
+        assert_eq!(chosen(&mut state, another).0, Place::Disk);
+        let too_old = vec![at(Place::Disk, "30", HOUR)];
+        assert_eq!(chosen(&mut state, too_old).0, Place::Disk, "memory outlived its login");
+    }
+
+    #[test]
+    fn new_tokens_that_are_rejected_are_replaced_ever_more_seldom() {
+        let (mut state, start) = (State::default(), Instant::now());
+        let mut replaced = 0;
+        for second in 0..600 {
+            let now = start + Duration::from_secs(second);
+            replaced += u32::from(state.may_replace(Duration::from_secs(1), now));
+        }
+        assert!((4..12).contains(&replaced), "{replaced}");
+        // One that was good for a while is replaced at once.
+        assert!(state.may_replace(NEW, start));
+        assert!(state.may_replace(Duration::ZERO, start));
+    }
+}

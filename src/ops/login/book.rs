@@ -151,3 +151,70 @@ fn activate(draft: &mut Draft, name: &Name) -> Result<(), Refusal> {
     draft.set_active_account(name)?;
     draft.set_active_workspace(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::account::Credential, ops::accounts};
+    use secrecy::SecretString;
+    use std::path::Path;
+
+    fn account(name: &str) -> Account {
+        Account {
+            name: Name::parse(name).unwrap(),
+            region: Region::Us,
+            default_project: None,
+            credential: Credential::OauthBrowser,
+        }
+    }
+
+    fn fresh(word: &str) -> Tokens {
+        Tokens {
+            access_token: SecretString::from(word),
+            refresh_token: None,
+            expires_at_micros: 1_700_000_000_000_000,
+            scope: String::new(),
+            token_type: "Bearer".into(),
+            client_id: None,
+            lifetime_seconds: None,
+            login: None,
+        }
+    }
+
+    fn env(home: &Path) -> Env {
+        Env::new([("HOME", home.to_str().unwrap())], home)
+    }
+
+    #[test]
+    fn tokens_are_published_with_their_account_or_not_at_all() {
+        let home = tempfile::tempdir().unwrap();
+        let env = env(home.path());
+        let book = Book::open(&env).unwrap();
+        let path = |name: &str| tokens::path(&env, &Name::parse(name).unwrap()).unwrap();
+        // Somebody else took the name since the book was opened.
+        accounts::add(&env, &account("taken")).unwrap();
+        let refusal = book.publish(&account("taken"), Some(&fresh("new"))).unwrap_err();
+        assert_eq!(refusal.code, Code::AccountExists);
+        assert!(!path("taken").exists(), "tokens of an account that was not added");
+        tokens::save(&env, &Name::parse("taken").unwrap(), &fresh("old")).unwrap();
+        let before = std::fs::read(path("taken")).unwrap();
+        book.publish(&account("taken"), Some(&fresh("new"))).unwrap_err();
+        assert_eq!(std::fs::read(path("taken")).unwrap(), before);
+        book.publish(&account("free"), Some(&fresh("new"))).unwrap();
+        assert!(path("free").exists());
+        assert_eq!(accounts::show(&env, None).unwrap().name, "free");
+    }
+
+    #[test]
+    fn an_account_that_is_not_there_is_named_with_the_command_that_makes_it() {
+        let home = tempfile::tempdir().unwrap();
+        let env = env(home.path());
+        let book = Book::open(&env).unwrap();
+        let refusal = book.unknown(&Name::parse("me").unwrap());
+        assert_eq!(refusal.hint.as_deref(), Some("run: mp-proxy login --name me"));
+        assert!(book.region_of(&Name::parse("me").unwrap()).is_none());
+        accounts::add(&env, &account("me")).unwrap();
+        book.set_project(&Name::parse("me").unwrap(), &ProjectId::parse("7").unwrap()).unwrap();
+        assert_eq!(accounts::show(&env, Some("me")).unwrap().project_id.as_deref(), Some("7"));
+    }
+}
