@@ -14,7 +14,11 @@ pub mod region;
 pub mod who;
 
 use crate::{
-    auth::{credential::Authorization, me, oauth::login::Person},
+    auth::{
+        credential::Authorization,
+        me,
+        oauth::{login::Person, page::Page},
+    },
     model::{
         account::{Account, Credential, TokenSource},
         id::{Name, ProjectId},
@@ -27,7 +31,7 @@ use crate::{
 };
 pub use again::{OAuthLoginResult, account};
 use book::Book;
-use fresh::browser;
+use fresh::{Fresh, browser};
 use kind::{Kind, Told, collect, detect};
 use project::{Chosen, Picker, choose, cross_check, settle};
 use secrecy::SecretString;
@@ -87,50 +91,70 @@ pub async fn unified(
         return again::renew(doors, &book, request, kind, &existing).await;
     }
     let again = format!("mp-proxy login{}", kind.flag());
-    let (account, me, login, tokens) = if kind == Kind::OauthBrowser {
-        let region = request.region.unwrap_or(Region::Us);
-        let fresh = browser(doors, &book, region, request.name.as_ref(), &again).await?;
-        let chosen = choose(&fresh.me, request.project.as_ref(), doors.env, &|text| {
-            doors.person.note(text);
-        });
-        // What is known before anybody is asked, the page in the browser may say too.
-        let known = chosen.and_then(|chosen| match &chosen {
-            Chosen::Settled(id) => cross_check(&fresh.me, id.as_ref(), region).map(|()| chosen),
-            Chosen::Ask(_) => Ok(chosen),
-        });
-        let (fresh, chosen) = fresh.show(known).await?;
-        let project = settle(&fresh.me, chosen, pick)?;
-        cross_check(&fresh.me, project.as_ref(), region)?;
-        let account = Account {
-            name: name(request, &book, &fresh.me)?,
-            region,
-            default_project: project,
-            credential: Credential::OauthBrowser,
-        };
-        (account, fresh.me, fresh.tokens.login(), Some(fresh.tokens))
-    } else {
-        let credential = collect(kind, &request.told, doors.env, None)?;
-        let authorization = authorization(&credential, doors.env)?;
-        let region = match request.region {
-            Some(region) => region,
-            None => region::probe(doors.http, &authorization, book.headers(), doors.person).await?,
-        };
-        let me = identify(doors, &book, region, &authorization, &again).await?;
-        let chosen = choose(&me, request.project.as_ref(), doors.env, &|text| {
-            doors.person.note(text);
-        })?;
-        let project = settle(&me, chosen, pick)?;
-        let account = Account {
-            name: name(request, &book, &me)?,
-            region,
-            default_project: project,
-            credential,
-        };
-        (account, me, authorization.login(), None)
+    if kind == Kind::OauthBrowser {
+        return in_browser(doors, &book, request, pick, &again).await;
+    }
+    let credential = collect(kind, &request.told, doors.env, None)?;
+    let authorization = authorization(&credential, doors.env)?;
+    let region = match request.region {
+        Some(region) => region,
+        None => region::probe(doors.http, &authorization, book.headers(), doors.person).await?,
     };
-    book.publish(&account, tokens.as_ref())?;
-    me::remember(&account, &login, &me, doors.env);
+    let me = identify(doors, &book, region, &authorization, &again).await?;
+    let project = settle(&me, chosen(doors, request, &me)?, pick)?;
+    let account =
+        Account { name: name(request, &book, &me)?, region, default_project: project, credential };
+    book.publish(&account, None)?;
+    me::remember(&account, &authorization.login(), &me, doors.env);
     summary(&account, &me, doors.env)
+}
+
+/// The guided login of a browser account that is not there yet.
+async fn in_browser(
+    doors: Doors<'_>,
+    book: &Book<'_>,
+    request: &Request,
+    pick: Picker<'_>,
+    again: &str,
+) -> Result<AccountSummary, Refusal> {
+    let region = request.region.unwrap_or(Region::Us);
+    let fresh = browser(doors, book, region, request.name.as_ref(), again).await?;
+    let (fresh, project) = match chosen(doors, request, &fresh.me) {
+        Ok(ask @ Chosen::Ask(_)) => {
+            let page = Page::Accepted(fresh.me.user_email.clone());
+            let fresh = fresh.turn(page).await;
+            let project = settle(&fresh.me, ask, pick)?;
+            (fresh, project)
+        }
+        Ok(Chosen::Settled(project)) => (fresh, project),
+        Err(refusal) => return fresh.show(Err(refusal)).await.map(|(_, never)| never),
+    };
+    let published = publish(book, request, &fresh, region, project);
+    let (fresh, account) = fresh.show(published).await?;
+    me::remember(&account, &fresh.tokens().login(), &fresh.me, doors.env);
+    summary(&account, &fresh.me, doors.env)
+}
+
+fn publish(
+    book: &Book<'_>,
+    request: &Request,
+    fresh: &Fresh,
+    region: Region,
+    project: Option<ProjectId>,
+) -> Result<Account, Refusal> {
+    cross_check(&fresh.me, project.as_ref(), region)?;
+    let account = Account {
+        name: name(request, book, &fresh.me)?,
+        region,
+        default_project: project,
+        credential: Credential::OauthBrowser,
+    };
+    book.publish(&account, Some(fresh.tokens()))?;
+    Ok(account)
+}
+
+fn chosen(doors: Doors<'_>, request: &Request, me: &Me) -> Result<Chosen, Refusal> {
+    choose(me, request.project.as_ref(), doors.env, &|text| doors.person.note(text))
 }
 
 /// Asks `/me` with a credential that was given.

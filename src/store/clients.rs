@@ -38,6 +38,19 @@ pub fn path(env: &Env, region: Region) -> Option<PathBuf> {
     Some(env.storage_root()?.join("oauth").join(format!("client_{region}.json")))
 }
 
+/// The same, where there has to be one.
+///
+/// # Errors
+/// `CONFIG_ERROR` without a storage root.
+pub fn place(env: &Env, region: Region) -> Result<PathBuf, Refusal> {
+    path(env, region).ok_or_else(|| {
+        Refusal::config(
+            "there is no place for client and tokens: neither `HOME` nor `MP_STORAGE_DIR` is set",
+        )
+        .hint("set MP_STORAGE_DIR to a private directory")
+    })
+}
+
 /// The client of a region, if there is one. Too open permissions are repaired (quirk C11).
 ///
 /// # Errors
@@ -64,12 +77,7 @@ pub fn keep(
     except: Option<&Name>,
     region_of: impl Fn(&Name) -> Option<Region>,
 ) -> Result<Kept, Refusal> {
-    let path = path(env, region).ok_or_else(|| {
-        Refusal::config(
-            "there is no place for the client: neither `HOME` nor `MP_STORAGE_DIR` is set",
-        )
-        .hint("set MP_STORAGE_DIR to a private directory")
-    })?;
+    let path = place(env, region)?;
     let file = LockedFile::acquire(&path, env.home(), LOCK_WAIT).map_err(|e| e.refusal())?;
     // What cannot be read has nobody who depends on it.
     if let Some(old) = load(env, region).ok().flatten() {

@@ -202,6 +202,42 @@ fn a_no_and_every_fault_after_it_end_the_login_at_once() {
     }
 }
 
+/// A disk that takes nothing: the browser is not told of a success that there was not.
+#[test]
+fn a_login_that_cannot_be_written_is_none() {
+    let _ports = Ports::mine();
+    let (home, upstream) = (Home::new(CONFIG), stand_in());
+    // Stands where the new file is made first, so that every write fails.
+    let obstacle = |path: &str| {
+        let path = home.path(path);
+        fs::create_dir_all(&path).unwrap();
+        path
+    };
+    let tokens = obstacle(".mp/accounts/me/.tokens.json.tmp");
+    let guided = ["login", "--name", "new", "--project", "1001", "--no-browser", "--json"];
+    let config = obstacle(".mp/.config.toml.tmp");
+    for args in [&EXPLICIT[..], &guided] {
+        let login = Login::start(&home, &upstream, args);
+        let page = String::from_utf8(get(&press(login.url(), "allow")).body).unwrap();
+        assert!(page.contains("The login failed") && page.contains("CONFIG_ERROR"), "{page}");
+        let done = login.finish();
+        assert_eq!((done.code, done.error()["code"].as_str()), (Some(1), Some("CONFIG_ERROR")));
+        untouched(&home);
+        assert!(!home.path(".mp/accounts/new/tokens.json").exists(), "tokens without an account");
+    }
+    fs::remove_dir(tokens).unwrap();
+    fs::remove_dir(config).unwrap();
+    logged_in(&home, &upstream, &EXPLICIT);
+    // No place at all is said before the server is asked.
+    let before = upstream.received().len();
+    let mut command = home.command(&["login", "--no-browser", "--json"]);
+    command.env_remove("HOME");
+    let done = Login::start_with(command, &upstream.url()).finish();
+    assert_eq!((done.code, done.error()["code"].as_str()), (Some(1), Some("CONFIG_ERROR")));
+    assert!(done.error()["hint"].as_str().unwrap().contains("MP_STORAGE_DIR"));
+    assert_eq!(upstream.received().len(), before);
+}
+
 #[test]
 fn a_server_that_goes_away_after_the_consent_ends_the_login_at_once() {
     let _ports = Ports::mine();

@@ -25,8 +25,18 @@ impl Ports {
     }
 }
 
+/// Ends with its test: a login that waits for five minutes would keep its port from all others.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 pub struct Login {
-    child: Child,
+    child: Ended,
     pub stdin: Option<ChildStdin>,
     pub url: Option<Url>,
     stderr: Arc<Mutex<String>>,
@@ -91,7 +101,7 @@ impl Login {
             }
         });
         let url = url.recv_timeout(Duration::from_secs(20)).ok();
-        Self { stdin: child.stdin.take(), child, url, stderr, reading, out, since }
+        Self { stdin: child.stdin.take(), child: Ended(child), url, stderr, reading, out, since }
     }
 
     pub fn url(&self) -> &Url {
@@ -99,7 +109,7 @@ impl Login {
     }
 
     pub fn finish(mut self) -> Done {
-        let status = self.child.wait().unwrap();
+        let status = self.child.0.wait().unwrap();
         let took = self.since.elapsed();
         self.reading.join().unwrap();
         let stderr = self.stderr.lock().unwrap().clone();

@@ -71,8 +71,8 @@ impl std::fmt::Debug for Attempt<'_> {
 pub struct Granted {
     /// The tokens, with the client that may refresh them.
     pub tokens: Tokens,
-    /// The page that the browser waits for.
-    pub page: PendingPage,
+    /// The page that the browser waits for, until it has it.
+    pub page: Option<PendingPage>,
 }
 
 /// A browser that waits for its page; dropped without a word it gets a neutral one.
@@ -96,8 +96,11 @@ impl PendingPage {
 ///
 /// # Errors
 /// `OAUTH_PORT_ERROR`, `OAUTH_REGISTRATION_ERROR`, `OAUTH_BROWSER_ERROR`, `OAUTH_AUTH_DENIED`,
-/// `OAUTH_STATE_MISMATCH` and `OAUTH_PASTE_ERROR` (paste), `OAUTH_TIMEOUT`, `OAUTH_TOKEN_ERROR`.
+/// `OAUTH_STATE_MISMATCH` and `OAUTH_PASTE_ERROR` (paste), `OAUTH_TIMEOUT`, `OAUTH_TOKEN_ERROR`;
+/// `CONFIG_ERROR` without a place for files.
 pub async fn login(attempt: &Attempt<'_>, person: &dyn Person) -> Result<Granted, Refusal> {
+    // The server limits registrations: none for a login that could not be kept.
+    clients::place(attempt.env, attempt.region)?;
     let known = clients::load(attempt.env, attempt.region).ok().flatten();
     let callback = Callback::bind(known.as_ref().and_then(port_of)).await?;
     let redirect = callback.redirect()?;
@@ -144,7 +147,7 @@ pub async fn login(attempt: &Attempt<'_>, person: &dyn Person) -> Result<Granted
         Err(refusal) => Err(refusal),
     };
     match exchanged {
-        Ok(tokens) => Ok(Granted { tokens, page }),
+        Ok(tokens) => Ok(Granted { tokens, page: Some(page) }),
         Err(refusal) => {
             page.finish(Page::failed(&refusal)).await;
             Err(refusal)

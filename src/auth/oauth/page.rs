@@ -13,6 +13,8 @@ use oauth2::CsrfToken;
 pub enum Page {
     /// The login succeeded, as this user.
     Done(Option<String>),
+    /// Mixpanel accepted it, and a person has yet to choose on the terminal.
+    Accepted(Option<String>),
     /// It did not, and why.
     Failed {
         /// The code.
@@ -45,7 +47,7 @@ impl Page {
         let nonce = CsrfToken::new_random_len(16).into_secret();
         let mut response = Response::new(Full::new(Bytes::from(self.html(&nonce))));
         *response.status_mut() = match self {
-            Self::Done(_) => StatusCode::OK,
+            Self::Done(_) | Self::Accepted(_) => StatusCode::OK,
             Self::Failed { .. } => StatusCode::BAD_REQUEST,
             Self::Stray(status, _) => *status,
             Self::Over => StatusCode::GONE,
@@ -72,18 +74,18 @@ impl Page {
 
     fn html(&self, nonce: &str) -> String {
         let (class, title, text, more) = match self {
-            Self::Done(user) => {
-                let who = user.as_deref().map_or_else(
-                    || "mp-proxy is logged in to Mixpanel.".to_owned(),
-                    |user| format!("mp-proxy is logged in to Mixpanel as <b>{}</b>.", escape(user)),
-                );
-                (
-                    "good",
-                    "Logged in",
-                    who,
-                    "Go back to the terminal. You can close this page.".into(),
-                )
-            }
+            Self::Done(user) => (
+                "good",
+                "Logged in",
+                format!("mp-proxy is logged in to Mixpanel{}.", as_user(user.as_deref())),
+                "Go back to the terminal. You can close this page.".into(),
+            ),
+            Self::Accepted(user) => (
+                "good",
+                "One thing is left",
+                format!("Mixpanel knows you{}.", as_user(user.as_deref())),
+                "Go back to the terminal and choose a project. You can close this page.".into(),
+            ),
             Self::Failed { code, message, hint } => (
                 "bad",
                 "The login failed",
@@ -122,6 +124,10 @@ main.bad{border-color:#b3261e}h1{font-size:1.4em;margin:0 0 .5em}p{margin:.5em 0
 code{overflow-wrap:anywhere}\
 @media(prefers-color-scheme:dark){body{background:#18181c;color:#e8e8ee}main{background:#24242a}}";
 
+fn as_user(user: Option<&str>) -> String {
+    user.map_or_else(String::new, |user| format!(" as <b>{}</b>", escape(user)))
+}
+
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -149,6 +155,7 @@ mod tests {
         let pages = [
             Page::Done(None),
             Page::Done(Some(evil.into())),
+            Page::Accepted(Some(evil.into())),
             Page::failed(&refusal),
             Page::Stray(StatusCode::NOT_FOUND, "x"),
             Page::Over,

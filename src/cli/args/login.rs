@@ -25,7 +25,7 @@ pub struct Login {
     #[arg(short = 'S', long)]
     pub service_account: bool,
     /// Make an account whose token is in this variable
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub token_env: Option<String>,
     /// Read the service account's secret from stdin
     #[arg(long)]

@@ -56,7 +56,7 @@ pub async fn account(doors: Doors<'_>, name: &Name) -> Result<OAuthLoginResult, 
         ))
         .hint(format!("to renew its secret or token, run: mp-proxy account update {name}")));
     }
-    let (_, me, expires_at) = refresh(doors, &book, &account).await?;
+    let (_, me, expires_at) = refresh(doors, &book, &account, |_, _| Ok(())).await?;
     // Without a place for files the login would have failed before.
     Ok(OAuthLoginResult {
         account_name: name.to_string(),
@@ -67,25 +67,25 @@ pub async fn account(doors: Doors<'_>, name: &Name) -> Result<OAuthLoginResult, 
     })
 }
 
-/// The browser's part: new tokens, and a project if there was none.
+/// The browser's part: new tokens, a project if there was none, and what else is to be written
+/// before the browser hears of it.
 async fn refresh(
     doors: Doors<'_>,
     book: &Book<'_>,
     account: &Account,
+    then: fn(&Book<'_>, &Name) -> Result<(), Refusal>,
 ) -> Result<(Account, Me, Option<String>), Refusal> {
     let name = &account.name;
     let command = format!("mp-proxy account login {name}");
     let fresh = browser(doors, book, account.region, Some(name), &command).await?;
     let project = account.default_project.clone().or_else(|| backfill(&fresh.me, account.region));
-    let checked = cross_check(&fresh.me, project.as_ref(), account.region);
-    let (shown, ()) = fresh.show(checked).await?;
-    tokens::save(doors.env, name, &shown.tokens)?;
-    me::remember(account, &shown.tokens.login(), &shown.me, doors.env);
-    if let (None, Some(project)) = (&account.default_project, &project) {
-        book.set_project(name, project)?;
-    }
-    let expires_at = tokens::to_value(&shown.tokens)["expires_at"].as_str().map(Into::into);
-    Ok((Account { default_project: project, ..account.clone() }, shown.me, expires_at))
+    let written = cross_check(&fresh.me, project.as_ref(), account.region)
+        .and_then(|()| book.refresh(account, fresh.tokens(), project.as_ref()))
+        .and_then(|()| then(book, name));
+    let (fresh, ()) = fresh.show(written).await?;
+    me::remember(account, &fresh.tokens().login(), &fresh.me, doors.env);
+    let expires_at = tokens::to_value(fresh.tokens())["expires_at"].as_str().map(Into::into);
+    Ok((Account { default_project: project, ..account.clone() }, fresh.me, expires_at))
 }
 
 /// Renews the credential of an account for the guided login, and activates it.
@@ -119,8 +119,8 @@ pub(super) async fn renew(
         ));
     }
     if kind == Kind::OauthBrowser {
-        let (account, me, _) = refresh(doors, book, existing).await?;
-        book.activate(name)?;
+        let (account, me, _) =
+            refresh(doors, book, existing, |book, name| book.activate(name)).await?;
         return summary(&account, &me, doors.env);
     }
     let credential = collect(kind, &request.told, doors.env, Some(&existing.credential))?;

@@ -19,7 +19,7 @@ use crate::{
         config_edit::{Draft, edit},
         snapshot, tokens,
     },
-    sys::{env::Env, locked_file::LockedFile},
+    sys::env::Env,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -90,32 +90,59 @@ impl<'a> Book<'a> {
     /// account nor tokens are there.
     pub fn publish(&self, account: &Account, fresh: Option<&Tokens>) -> Result<(), Refusal> {
         let name = &account.name;
+        self.together(name, fresh, || {
+            edit(self.env, |draft| {
+                if draft.has_account(name.as_str()) {
+                    return Err(Refusal::new(
+                        Code::AccountExists,
+                        format!("account `{name}` exists already"),
+                    )
+                    .hint(format!("run: mp-proxy login --name {name}, to log in again")));
+                }
+                draft.add_account(account)?;
+                activate(draft, name)
+            })
+        })
+    }
+
+    /// Writes the new tokens of an account that exists, and its project if it had none.
+    ///
+    /// # Errors
+    /// `CONFIG_ERROR`; then both are as they were.
+    pub fn refresh(
+        &self,
+        account: &Account,
+        fresh: &Tokens,
+        project: Option<&ProjectId>,
+    ) -> Result<(), Refusal> {
+        self.together(&account.name, Some(fresh), || match (&account.default_project, project) {
+            (None, Some(project)) => self.set_project(&account.name, project),
+            _ => Ok(()),
+        })
+    }
+
+    /// Writes tokens and what goes with them: both or neither.
+    fn together(
+        &self,
+        name: &Name,
+        fresh: Option<&Tokens>,
+        rest: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let Some(fresh) = fresh else { return rest() };
         // The token file is locked first, so that nobody uses it before the account is there.
-        let file = fresh.map(|_| tokens::lock(self.env, name, LOCK_WAIT)).transpose()?;
-        let before = file.as_ref().map(LockedFile::read).transpose().map_err(|e| e.refusal())?;
-        if let (Some(file), Some(fresh)) = (&file, fresh) {
-            tokens::write(file, fresh)?;
-        }
-        let added = edit(self.env, |draft| {
-            if draft.has_account(name.as_str()) {
-                return Err(Refusal::new(
-                    Code::AccountExists,
-                    format!("account `{name}` exists already"),
-                )
-                .hint(format!("run: mp-proxy login --name {name}, to log in again")));
-            }
-            draft.add_account(account)?;
-            activate(draft, name)
-        });
-        if let (Err(_), Some(file)) = (&added, &file) {
+        let file = tokens::lock(self.env, name, LOCK_WAIT)?;
+        let before = file.read().map_err(|error| error.refusal())?;
+        tokens::write(&file, fresh)?;
+        let done = rest();
+        if done.is_err() {
             // Tokens without an account would be used by nobody and found by anybody.
-            match before.flatten() {
+            match before {
                 Some(old) => file.write(&old),
                 None => file.remove().map(drop),
             }
             .map_err(|error| error.refusal())?;
         }
-        added
+        done
     }
 
     /// Writes the credential of an account that exists, and activates it.
@@ -138,11 +165,7 @@ impl<'a> Book<'a> {
         edit(self.env, |draft| activate(draft, &require(draft, name.as_str())?))
     }
 
-    /// Fills in the account's project.
-    ///
-    /// # Errors
-    /// `CONFIG_ERROR`.
-    pub fn set_project(&self, name: &Name, project: &ProjectId) -> Result<(), Refusal> {
+    fn set_project(&self, name: &Name, project: &ProjectId) -> Result<(), Refusal> {
         edit(self.env, |draft| draft.set_project(require(draft, name.as_str())?.as_str(), project))
     }
 }
@@ -213,8 +236,12 @@ mod tests {
         let refusal = book.unknown(&Name::parse("me").unwrap());
         assert_eq!(refusal.hint.as_deref(), Some("run: mp-proxy login --name me"));
         assert!(book.region_of(&Name::parse("me").unwrap()).is_none());
+        // Nor is anything of it written.
+        let project = ProjectId::parse("7").unwrap();
+        book.refresh(&account("me"), &fresh("new"), Some(&project)).unwrap_err();
+        assert!(!tokens::path(&env, &account("me").name).unwrap().exists());
         accounts::add(&env, &account("me")).unwrap();
-        book.set_project(&Name::parse("me").unwrap(), &ProjectId::parse("7").unwrap()).unwrap();
+        book.refresh(&account("me"), &fresh("new"), Some(&project)).unwrap();
         assert_eq!(accounts::show(&env, Some("me")).unwrap().project_id.as_deref(), Some("7"));
     }
 }

@@ -1,5 +1,6 @@
 //! A grant that `/me` accepted, and the browser that waits to hear of it. Called by `ops::login`.
-//! Invariant: the browser has its page before anybody is asked anything on the terminal.
+//! Invariants: the browser has its page before anybody is asked anything on the terminal; it is
+//! told of success only once all is written.
 
 use super::{Doors, book::Book, who::unknown};
 use crate::{
@@ -27,24 +28,27 @@ pub(super) struct Fresh {
     pub(super) me: Me,
 }
 
-/// The same when the browser has its page.
-pub(super) struct Shown {
-    /// The tokens, on no disk yet.
-    pub(super) tokens: Tokens,
-    /// Who it is.
-    pub(super) me: Me,
-}
-
 impl Fresh {
-    /// Tells the browser how it went so far.
-    pub(super) async fn show<T>(self, outcome: Result<T, Refusal>) -> Result<(Shown, T), Refusal> {
-        let Granted { tokens, page } = self.granted;
-        page.finish(match &outcome {
+    /// The tokens, on no disk yet.
+    pub(super) const fn tokens(&self) -> &Tokens {
+        &self.granted.tokens
+    }
+
+    /// Tells the browser how it ended.
+    pub(super) async fn show<T>(self, outcome: Result<T, Refusal>) -> Result<(Self, T), Refusal> {
+        let page = match &outcome {
             Ok(_) => Page::Done(self.me.user_email.clone()),
             Err(refusal) => Page::failed(refusal),
-        })
-        .await;
-        Ok((Shown { tokens, me: self.me }, outcome?))
+        };
+        Ok((self.turn(page).await, outcome?))
+    }
+
+    /// Sends the browser's page; a second one goes nowhere.
+    pub(super) async fn turn(mut self, page: Page) -> Self {
+        if let Some(waiting) = self.granted.page.take() {
+            waiting.finish(page).await;
+        }
+        self
     }
 }
 
@@ -76,7 +80,9 @@ pub(super) async fn browser(
         Ok(me) => Ok(Fresh { granted, me }),
         Err(error) => {
             let refusal = unknown(&error, Code::OauthTokenError, Code::OauthTokenError, again);
-            granted.page.finish(Page::failed(&refusal)).await;
+            if let Some(waiting) = granted.page {
+                waiting.finish(Page::failed(&refusal)).await;
+            }
             Err(refusal)
         }
     }
