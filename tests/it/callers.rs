@@ -97,6 +97,24 @@ fn a_bound_caller_stays_with_its_target() {
     ] {
         assert_eq!(proxy.get(target, ci).status, 403, "{target}");
     }
+    // In a body as well: the target is a rule of its caller, whatever the policy says.
+    for (kind, body) in [
+        ("application/json", "{\"project_id\": 123}"),
+        ("application/json", "{\"a\": [{\"workspace_id\": 4}]}"),
+        ("application/x-www-form-urlencoded", "project%5Fid=123"),
+    ] {
+        let host = proxy.address;
+        let length = body.len();
+        let answer = proxy.raw(
+            format!("POST /api/query/insights HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{ci}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}")
+                .as_bytes(),
+        );
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (403, &"POLICY_DENIED".into()),
+            "{body}"
+        );
+    }
     assert_eq!(upstream.received().len(), before);
     assert_eq!(proxy.get("/_mp/session", ci).json()["project"], "77");
     let me = "Authorization: Bearer my-token-0123456789\r\n";

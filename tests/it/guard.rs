@@ -37,7 +37,14 @@ fn each_refusal_names_the_check_and_the_value_and_what_to_do() {
             "https://evil.example",
             "no flag",
         ),
-        (&own, "oRiGiN: null\r\n", "GUARD_ORIGIN", "null", "no flag"),
+        (&own, "oRiGiN: null\r\n", "GUARD_ORIGIN", "an `Origin` header", "no flag"),
+        (
+            &own,
+            "Access-Control-Request-Method: POST\r\n",
+            "GUARD_ORIGIN",
+            "an `access-control-request-method` header",
+            "no flag",
+        ),
         (&own, "Sec-Fetch-Site: cross-site\r\n", "GUARD_FETCH_SITE", "cross-site", "no flag"),
     ] {
         let answer = send(&proxy, "GET /api/query/x", host, lines);
