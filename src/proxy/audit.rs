@@ -3,7 +3,10 @@
 //! Invariants: no query, no body, no header value, no secret; a line is lost only if it is
 //! said so in the log and in the metrics, and never under `--audit-required`.
 
-use super::observe::seen::{AnsweredBy, End, Seen};
+use super::{
+    observe::seen::{AnsweredBy, End, Seen},
+    pace::counted,
+};
 use crate::{
     model::{
         account::{self, Account},
@@ -193,7 +196,7 @@ impl Audit {
             id: seen.request_id,
             caller: seen.caller,
             account: whom.map(|whom| whom.account),
-            project: whom.map(|whom| project(seen.query, whom.project)),
+            project: whom.map(|whom| counted::project(seen.query, whom.project)),
             workspace: whom.and_then(|whom| whom.workspace),
             method: seen.method.as_str(),
             route: seen.route,
@@ -252,14 +255,6 @@ impl Drop for Audit {
     }
 }
 
-/// The project that a request acts on: the one in the query, if it is plainly one.
-fn project<'a>(query: Option<&'a str>, session: &'a str) -> &'a str {
-    let pairs = query.unwrap_or_default().rsplit('&').filter_map(|pair| pair.split_once('='));
-    let named = pairs.filter(|(name, _)| *name == "project_id").map(|(_, value)| value).next();
-    let plain = |id: &&str| (1..=20).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
-    named.filter(plain).unwrap_or(session)
-}
-
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -272,14 +267,13 @@ fn run(mut file: AppendFile, lines: &mpsc::Receiver<Vec<u8>>, health: &Health) {
     let mut looked = Instant::now();
     let mut told: Option<Instant> = None;
     while let Ok(line) = lines.recv() {
-        if looked.elapsed() >= FOLLOW {
+        file.begin(line);
+        let due = looked.elapsed() >= FOLLOW;
+        let look = if due { Look::Again } else { Look::Not };
+        if due {
             looked = Instant::now();
-            if let Err(error) = file.follow() {
-                tracing::error!("the audit file cannot be opened anew: {error}");
-            }
         }
-        let Err(error) = file.line(&line) else { continue };
-        let mut error = error;
+        let Err(mut error) = write(&mut file, look) else { continue };
         health.failing.store(true, Ordering::Relaxed);
         let began = Instant::now();
         loop {
@@ -295,8 +289,7 @@ fn run(mut file: AppendFile, lines: &mpsc::Receiver<Vec<u8>>, health: &Health) {
                 return;
             }
             std::thread::sleep(RETRY);
-            let _ = file.follow();
-            match file.finish() {
+            match write(&mut file, Look::Again) {
                 Ok(()) => break,
                 Err(again) => error = again,
             }
@@ -304,4 +297,20 @@ fn run(mut file: AppendFile, lines: &mpsc::Receiver<Vec<u8>>, health: &Health) {
         health.failing.store(false, Ordering::Relaxed);
         tracing::info!("the audit trail is written again");
     }
+}
+
+/// Whether to look first if the file was rotated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Again,
+    Not,
+}
+
+/// Writes the line that was begun. A file whose name is gone is no place for it: nobody would
+/// ever find it there.
+fn write(file: &mut AppendFile, look: Look) -> Result<(), String> {
+    if look == Look::Again {
+        file.follow().map_err(|error| error.to_string())?;
+    }
+    file.finish().map_err(|error| error.to_string())
 }

@@ -233,7 +233,7 @@ pub fn counted<'a>(
     Some(Counted {
         family,
         host: destination.host_header.to_str().unwrap_or(destination.host),
-        project: counted::project(uri, session.project.as_str()),
+        project: counted::project(uri.query(), session.project.as_str()),
         caller,
         account: session.account.name.as_str(),
     })

@@ -65,7 +65,11 @@ fn read(root: &dyn TableLike, rules: &mut Rules) -> Result<(), Wrong> {
         }
         proxy = Some(table("proxy", item)?);
     }
-    let Some(proxy) = proxy else { return Ok(()) };
+    let Some(proxy) = proxy else {
+        // Emptied by accident, or written by halves: it does not mean that all is allowed.
+        let why = "there is no `[proxy]` table; write one with nothing in it for no rules".into();
+        return Err(Wrong { span: None, why });
+    };
     for (key, item) in proxy.iter() {
         match key {
             "read_only" => {
@@ -253,8 +257,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_forbids_nothing_and_numbers_are_ids_too() {
-        assert!(rules("").unwrap().projects.is_open());
+    fn an_empty_table_forbids_nothing_and_numbers_are_ids_too() {
+        assert!(rules("[proxy]\n").unwrap().projects.is_open());
+        for emptied in ["", "\n", "# [proxy]\n"] {
+            assert!(rules(emptied).unwrap_err().contains("`p.toml:1`: there is no `[proxy]`"));
+        }
         let some = rules("[proxy.projects]\nallow = [12]\n").unwrap();
         assert!(some.projects.allows(|id| id.as_str() == "12"));
     }

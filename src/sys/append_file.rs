@@ -17,8 +17,9 @@ use std::{
 pub struct AppendFile {
     path: PathBuf,
     file: File,
-    /// What of the last line is still to be written, after a disk that was full.
-    rest: Vec<u8>,
+    /// The last line, and how much of it is written; the rest comes after a disk that was full.
+    last: Vec<u8>,
+    written: usize,
 }
 
 impl AppendFile {
@@ -27,29 +28,24 @@ impl AppendFile {
     /// # Errors
     /// A link, anything but a regular file, one that others may write, or the system's refusal.
     pub fn open(path: &Path) -> Result<Self, PrivateFileError> {
-        Ok(Self { path: path.to_path_buf(), file: opened(path)?, rest: Vec::new() })
+        let file = opened(path)?;
+        Ok(Self { path: path.to_path_buf(), file, last: Vec::new(), written: 0 })
     }
 
-    /// Appends one line, `\n` at its end included. After an error the same line is not to be
-    /// given again once [`AppendFile::finish`] succeeded.
-    ///
-    /// # Errors
-    /// The system's own refusal; what was not written is kept.
-    pub fn line(&mut self, line: &[u8]) -> io::Result<()> {
-        self.finish()?;
-        self.rest.extend_from_slice(line);
-        self.finish()
+    /// Takes up the next line, `\n` at its end included, once the one before is written.
+    pub fn begin(&mut self, line: Vec<u8>) {
+        (self.last, self.written) = (line, 0);
     }
 
     /// Writes what is left of the last line.
     ///
     /// # Errors
-    /// The system's own refusal.
+    /// The system's own refusal; what was not written is kept.
     pub fn finish(&mut self) -> io::Result<()> {
-        while !self.rest.is_empty() {
-            match self.file.write(&self.rest) {
+        while let Some(rest) = self.last.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.file.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => drop(self.rest.drain(..count)),
+                Ok(count) => self.written += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -67,9 +63,10 @@ impl AppendFile {
         if named.is_some() && named == held {
             return Ok(());
         }
-        // What is left of a line belongs to the file where it began.
-        let _ = self.finish();
-        self.rest.clear();
+        if self.written > 0 && self.finish().is_err() {
+            // Whole in the new file rather than in halves.
+            self.written = 0;
+        }
         self.file = opened(&self.path)?;
         Ok(())
     }
@@ -106,24 +103,29 @@ mod tests {
     use super::*;
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
+    fn line(file: &mut AppendFile, text: &[u8]) {
+        file.begin(text.to_vec());
+        file.finish().unwrap();
+    }
+
     #[test]
     fn it_grows_and_follows_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.ndjson");
         let mut file = AppendFile::open(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        file.line(b"one\n").unwrap();
+        line(&mut file, b"one\n");
         fs::rename(&path, dir.path().join("a.1")).unwrap();
-        file.line(b"two\n").unwrap();
+        line(&mut file, b"two\n");
         file.follow().unwrap();
-        file.line(b"three\n").unwrap();
+        line(&mut file, b"three\n");
         fs::remove_file(&path).unwrap();
         file.follow().unwrap();
         file.follow().unwrap();
-        file.line(b"four\n").unwrap();
+        line(&mut file, b"four\n");
         assert_eq!(fs::read_to_string(dir.path().join("a.1")).unwrap(), "one\ntwo\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "four\n");
-        AppendFile::open(&path).unwrap().line(b"five\n").unwrap();
+        line(&mut AppendFile::open(&path).unwrap(), b"five\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "four\nfive\n");
     }
 
@@ -149,11 +151,13 @@ mod tests {
             return;
         }
         let file = File::options().append(true).open(full).unwrap();
-        let mut file = AppendFile { path: full.into(), file, rest: Vec::new() };
-        assert!(file.line(b"one\n").is_err());
+        let mut file = AppendFile { path: full.into(), file, last: Vec::new(), written: 0 };
+        file.begin(b"one\n".to_vec());
+        assert!(file.finish().is_err());
         let dir = tempfile::tempdir().unwrap();
         file.file = File::create(dir.path().join("f")).unwrap();
-        file.line(b"two\n").unwrap();
+        file.finish().unwrap();
+        line(&mut file, b"two\n");
         assert_eq!(fs::read_to_string(dir.path().join("f")).unwrap(), "one\ntwo\n");
     }
 }

@@ -43,10 +43,13 @@ fn one_line_for_each_request_and_no_secret_on_any() {
         "trace",
     ];
     let proxy = home.serve(&upstream.url(), &args);
-    let secret = "Authorization: Bearer callers-own-secret\r\nCookie: c=cookie-secret\r\nX-Request-Id: id-7\r\n";
+    let secret = "Authorization: Bearer callers-own-secret\r\nX-Request-Id: id-7\r\n";
     proxy.get("/api/query/insights?where=private-value&project_id=7", secret);
     proxy.get("/api/query/insights", "X-Mp-Target: ecom\r\n");
-    proxy.get("/api/query/insights?project_id=666&where=private-value", "");
+    proxy.get(
+        "/api/query/insights?project_id=666&where=private-value",
+        "Cookie: c=cookie-secret\r\n",
+    );
     proxy.get("/report/1?q=private-value", "");
     proxy.get("/api/query/events/names", "");
     proxy.get("/api/query/events/names", "");
@@ -111,6 +114,111 @@ fn a_credential_that_mixpanel_refuses_is_on_record() {
     let refused = all.iter().find(|line| line["what"] == "refused").expect("the event");
     assert_eq!(refused["account"], "ci");
     assert_eq!(requests(&all)[0]["status"], 401);
+}
+
+/// What became of credentials, in order.
+fn events(all: &[Value]) -> Vec<String> {
+    let events = all.iter().filter(|line| line["event"] == "credential");
+    events
+        .map(|line| {
+            format!("{} {}", line["what"].as_str().unwrap(), line["account"].as_str().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn a_login_leaves_a_line_when_it_is_loaded_refreshed_refused_and_revoked() {
+    // Good for a while, then refused by the server although the clock says otherwise.
+    let (home, upstream) = crate::tokens::start(7200);
+    let proxy = home.serve(&upstream.url(), &["--audit-file", "a"]);
+    let trail = home.path("a");
+    assert_eq!(proxy.get("/api/query/x", "").status, 200);
+    assert_eq!(events(&lines(&trail, 2)), ["loaded me"]);
+    crate::tokens::oauth(&upstream).revoke_everything();
+    assert_eq!(proxy.get("/api/query/x", "").status, 401);
+    let all = lines(&trail, 5);
+    assert_eq!(events(&all), ["loaded me", "revoked me", "refused me"], "{all:#?}");
+    // Run out when the proxy starts.
+    let (home, upstream) = crate::tokens::start(-10);
+    let proxy = home.serve(&upstream.url(), &["--audit-file", "a"]);
+    assert_eq!(proxy.get("/api/query/x", "").status, 200);
+    let all = lines(&home.path("a"), 4);
+    // Under the lock it is read once more, as another program may have renewed it.
+    assert_eq!(events(&all), ["loaded me", "loaded me", "refreshed me"], "{all:#?}");
+    assert_eq!(requests(&all)[0]["account"], "me");
+    for trail in [trail, home.path("a")] {
+        let text = fs::read_to_string(trail).unwrap();
+        assert!(!text.contains("demo-access") && !text.contains("demo-refresh"), "{text}");
+    }
+}
+
+#[test]
+fn a_request_that_waited_says_how_long() {
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let sent = vec![now.as_secs_f64() - 3608.5; 60];
+    let host = upstream.url().trim_start_matches("http://").replace(':', "_");
+    let text = json!({"v": 1, "limit": 60, "sent": sent});
+    home.write(&format!(".mp/pacer/{host}/123-query.json"), &text.to_string());
+    let proxy = home.serve(&upstream.url(), &["--pace", "queue", "--audit-file", "a"]);
+    assert_eq!(proxy.get("/api/query/insights", "").status, 200);
+    let all = lines(&home.path("a"), 2);
+    let line = requests(&all)[0];
+    let (waited, ms) = (line["waited_ms"].as_u64().unwrap(), line["ms"].as_u64().unwrap());
+    assert!(waited > 0 && waited <= ms, "{line}");
+}
+
+#[test]
+fn a_file_that_is_copied_and_emptied_goes_on_at_its_beginning() {
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let (trail, old) = (home.path("audit.ndjson"), home.path("audit.1"));
+    let proxy = home.serve(&upstream.url(), &["--audit-file", "audit.ndjson"]);
+    for _ in 0..3 {
+        proxy.get("/api/app/me", "");
+    }
+    assert_eq!(requests(&lines(&trail, 4)).len(), 3);
+    // As logrotate's `copytruncate` does.
+    fs::copy(&trail, &old).unwrap();
+    fs::File::options().write(true).open(&trail).unwrap().set_len(0).unwrap();
+    for _ in 0..2 {
+        proxy.get("/api/app/me", "");
+    }
+    let all = lines(&trail, 2);
+    assert_eq!(requests(&all).len(), 2, "{all:?}");
+    assert!(!fs::read(&trail).unwrap().contains(&0), "a hole where the old lines were");
+}
+
+#[test]
+fn a_directory_that_is_gone_is_a_trail_that_cannot_be_written() {
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    home.write("trail/here", "");
+    let args = ["--audit-file", "trail/a", "--audit-required"];
+    let proxy = home.serve(&upstream.url(), &args);
+    assert_eq!(proxy.get("/api/app/me", "").status, 200);
+    let before = lines(&home.path("trail/a"), 2).len();
+    fs::rename(home.path("trail"), home.path("gone")).unwrap();
+    thread::sleep(Duration::from_millis(250));
+    let mut passed = 0;
+    for _ in 0..100 {
+        match proxy.get("/api/app/me", "").status {
+            200 => passed += 1,
+            503 => break,
+            other => panic!("{other}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(passed < 100, "lines went where nobody finds them");
+    fs::create_dir(home.path("trail")).unwrap();
+    let all = lines(&home.path("trail/a"), passed);
+    assert!(
+        requests(&all).iter().filter(|line| line["status"] == 200).count() == passed,
+        "{all:?}"
+    );
+    assert_eq!(lines(&home.path("gone/a"), before).len(), before);
+    assert_eq!(proxy.get("/api/app/me", "").status, 200);
 }
 
 #[test]

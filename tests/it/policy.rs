@@ -556,6 +556,8 @@ fn a_wrong_policy_file_stops_the_start() {
     home.write(".mp/proxy.toml", "[proxy]\n\nread_onyl = true\n");
     stopped(&[], &["proxy.toml:3", "unknown key `proxy.read_onyl`", "hint:"]);
     stopped(&["--policy-file", "none.toml"], &["none.toml", "does not exist"]);
+    home.write(".mp/proxy.toml", "");
+    stopped(&[], &["proxy.toml:1", "there is no `[proxy]` table"]);
     home.write(".mp/proxy.toml", "[proxy]\n");
     fs::set_permissions(home.path(".mp/proxy.toml"), fs::Permissions::from_mode(0o622)).unwrap();
     stopped(&[], &["group or others can write", "chmod go-w"]);
@@ -599,6 +601,50 @@ fn a_changed_policy_takes_effect_and_a_broken_change_keeps_the_old() {
         ready["policy"]["detail"].as_str().is_some_and(|text| text.contains("does not exist"))
     });
     assert_eq!(status("/api/query/x?project_id=7"), 403);
+    let metric = |name: &str| {
+        let text = String::from_utf8(proxy.get("/_mp/metrics", "").body).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.unwrap_or_else(|| panic!("{name}")).rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    assert_eq!((metric("mp_proxy_policy_stale"), metric("mp_proxy_policy_generation")), (1.0, 2.0));
+    let failures = metric("mp_proxy_policy_reloads_total");
+    assert_eq!(failures, 2.0);
+    // Emptied, made writable for others, replaced by a link to nowhere or to such a file, or by a
+    // directory: the old rules stay.
+    let path = home.path("rules.toml");
+    let complaint = |expected: &str| {
+        until(expected, &|| {
+            let ready = proxy.get("/_mp/readyz", "").json();
+            ready["policy"]["detail"].as_str().is_some_and(|text| text.contains(expected))
+        });
+        assert_eq!(status("/api/query/x?project_id=666"), 200, "{expected}");
+        assert_eq!(status("/api/query/x?project_id=7"), 403, "{expected}");
+    };
+    home.write("rules.toml", "");
+    complaint("no `[proxy]` table");
+    home.write("rules.toml", "[proxy]\n");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    complaint("group or others can write it");
+    let lax = home.path("lax.toml");
+    fs::rename(&path, &lax).unwrap();
+    std::os::unix::fs::symlink("nowhere.toml", &path).unwrap();
+    complaint("does not exist");
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&lax, &path).unwrap();
+    complaint("group or others can write it");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    complaint("not a regular file");
+    fs::remove_dir(&path).unwrap();
+    assert!(metric("mp_proxy_policy_reloads_total") >= failures + 4.0);
+    // A link to a good file is one: mounted configuration is made of them.
+    home.write("good.toml", "[proxy.projects]\nallow = [\"123\"]\n");
+    std::os::unix::fs::symlink("good.toml", &path).unwrap();
+    until("the link", &|| status("/api/query/x?project_id=666") == 403);
+    assert_eq!(metric("mp_proxy_policy_stale"), 0.0);
+    home.write("good.toml", "[proxy.projects]\nallow = [\"666\"]\n");
+    until("a change behind the link", &|| status("/api/query/x?project_id=666") == 200);
+    fs::remove_file(&path).unwrap();
     home.write("rules.toml", "[proxy]\nread_only = true\n");
     until("healing", &|| proxy.get("/_mp/readyz", "").json()["policy"]["status"] == "in force");
     assert_eq!(status("/api/app/unknown"), 403);

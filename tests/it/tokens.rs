@@ -48,7 +48,7 @@ pub fn tokens(grant: &Value, client: Option<&str>, seconds: i64) -> Value {
 }
 
 /// A home whose login expires in so many seconds, and the server that granted it.
-fn start(seconds: i64) -> (Home, Upstream) {
+pub fn start(seconds: i64) -> (Home, Upstream) {
     let (home, upstream) = (Home::new(BROWSER), Upstream::start());
     oauth(&upstream).set(|switches| switches.bearers = Bearers::Granted);
     log_in(&home, &upstream, seconds);

@@ -152,7 +152,9 @@ impl Lane {
             inner.at_once = Some(at_once);
         }
         let known = inner.ledger.learned(now);
-        if let Some(limit) = lesson.limit.filter(|limit| known != Some(*limit)) {
+        // Three a second is no limit of an hour.
+        let ours = lesson.window.is_none_or(|window| f64::from(window) == self.budget.window);
+        if let Some(limit) = lesson.limit.filter(|limit| ours && known != Some(*limit)) {
             ops.push(Op::Learn(limit));
         }
         match (refused, lesson.left) {

@@ -17,10 +17,13 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 /// How old an answer may be, in microseconds.
 const AGE: i64 = 200_000;
+/// How long a file that is written all the time is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the policy file is, and whether it has to be there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +48,15 @@ pub struct InForce {
     pub generation: u64,
 }
 
+/// What was seen of the file.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Its stamp, if an equal one proves an equal content.
+    stamp: Option<Stamp>,
+    /// Since when it is being written.
+    unsettled: Option<Instant>,
+}
+
 /// The rules, followed while the proxy runs.
 #[derive(Debug)]
 pub struct LivePolicy {
@@ -52,7 +64,7 @@ pub struct LivePolicy {
     flags: Option<Rules>,
     now: ArcSwap<InForce>,
     looked: AtomicI64,
-    seen: Mutex<Option<Stamp>>,
+    seen: Mutex<Seen>,
     failures: AtomicU64,
 }
 
@@ -80,7 +92,7 @@ impl LivePolicy {
             flags,
             now: ArcSwap::from_pointee(InForce { sets, stale: None, generation: 1 }),
             looked: AtomicI64::new(clock::now_micros()),
-            seen: Mutex::new(seen.flatten()),
+            seen: Mutex::new(Seen { stamp: seen.flatten(), unsettled: None }),
             failures: AtomicU64::new(0),
         })
     }
@@ -114,10 +126,15 @@ impl LivePolicy {
     fn look(&self, path: &Path) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = stamps(path);
-        if stamp.is_some() && *seen == stamp {
+        if stamp.is_some() && seen.stamp == stamp {
             return;
         }
-        *seen = stamp;
+        // SECURITY: written a moment ago, so perhaps by halves: a beginning with fewer rules must
+        // not be in force for even a moment.
+        if stamp.is_none() && seen.unsettled.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
+            return;
+        }
+        *seen = Seen { stamp, unsettled: None };
         let old = self.now.load_full();
         let read = policy_file::load(path).and_then(|file| match file {
             None if old.sets.len() > usize::from(self.flags.is_some()) => Err(missing(path)),
@@ -166,7 +183,7 @@ fn missing(path: &Path) -> Refusal {
 mod tests {
     use super::*;
     use crate::model::policy::Access;
-    use std::{fs, time::Duration};
+    use std::fs;
 
     fn settle(live: &LivePolicy, done: impl Fn(&InForce) -> bool) -> Arc<InForce> {
         for _ in 0..200 {
@@ -200,6 +217,22 @@ mod tests {
         fs::write(&path, "[proxy]\nread_only = false\n").unwrap();
         let now = settle(&live, |now| now.stale.is_none());
         assert_eq!(now.sets[0].access, Access::Full);
+    }
+
+    #[test]
+    fn a_file_that_is_written_by_halves_never_counts_as_its_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("proxy.toml");
+        fs::write(&path, "[proxy]\nread_only = true\n").unwrap();
+        let live = LivePolicy::start(Place::Named(path.clone()), Rules::default()).unwrap();
+        for round in 0..4 {
+            std::thread::sleep(Duration::from_micros(AGE as u64 + 60_000));
+            fs::write(&path, "[proxy]\n").unwrap();
+            assert_eq!(live.current().sets[0].access, Access::ReadOnly, "at once");
+            fs::write(&path, format!("[proxy]\n# {round}\nread_only = true\n")).unwrap();
+        }
+        fs::write(&path, "[proxy]\n").unwrap();
+        settle(&live, |now| now.sets[0].access == Access::Full);
     }
 
     #[test]
