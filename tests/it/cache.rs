@@ -154,3 +154,51 @@ fn metadata_is_kept_for_the_credential_that_read_it() {
     let (_home, _upstream, off) = start(&[]);
     assert_eq!(said(&off.get(names, "")), None);
 }
+
+#[test]
+fn heads_errors_and_large_answers_are_not_kept() {
+    let (_home, upstream, proxy) = start(&["--cache-ttl", "60", "--coalesce"]);
+    let host = proxy.address;
+    let names = "/api/query/events/names";
+    let head = format!("HEAD {names} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    for _ in 0..2 {
+        let answer = proxy.raw(head.as_bytes());
+        assert_eq!((answer.status, answer.body.len()), (200, 0));
+    }
+    assert_eq!(upstream.received().len(), 2);
+    // A HEAD before it leaves no empty body for a GET, nor does a GET answer a HEAD.
+    let first = proxy.get(names, "");
+    assert_eq!((said(&first), first.json()[1].as_str()), (Some("miss"), Some("Signup")));
+    assert_eq!(proxy.raw(head.as_bytes()).header("x-mp-cache"), None);
+    assert_eq!(said(&proxy.get(names, "")), Some("hit"));
+    assert_eq!(said(&proxy.get(names, "Range: bytes=0-1\r\n")), Some("bypass"));
+    // What is counted is counted once for all who share it, and not at all for what is kept.
+    let counted = |answer: &Answer| answer.header("x-mp-quota").is_some();
+    assert!(counted(&first) && !counted(&proxy.get(names, "")));
+    // Refused by the server: each asks again.
+    upstream.stand_in.as_ref().unwrap().quotas().enforce(mp_proxy::demo::quotas::Limits {
+        limit: 0,
+        window: std::time::Duration::from_secs(60),
+        at_once: 5,
+    });
+    let before = upstream.received().len();
+    for _ in 0..2 {
+        let answer = proxy.get("/api/query/events/top?x=1", "");
+        assert_eq!((answer.status, answer.header("x-mp-cache")), (429, Some("miss")));
+    }
+    assert_eq!(upstream.received().len(), before + 2);
+}
+
+#[test]
+fn an_answer_over_the_bound_goes_to_each_for_himself() {
+    let (_home, upstream, proxy) = start(&["--cache-ttl", "60", "--coalesce"]);
+    let text = format!("[\"{}\"]", "x".repeat(1024 * 1024 + 1));
+    let length = text.len();
+    let body = serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    upstream.stand_in.as_ref().unwrap().oauth().set(|switches| switches.me_body = Some(body));
+    for lines in ["", "", "X-Mp-Target: ecom\r\n"] {
+        let answer = proxy.get("/api/app/me", lines);
+        assert_eq!((said(&answer), answer.body.len()), (Some("bypass"), length), "{lines}");
+    }
+    assert_eq!(upstream.received().len(), 3);
+}

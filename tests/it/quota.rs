@@ -162,6 +162,116 @@ fn a_ledger_that_cannot_be_used_stops_nothing() {
     }
 }
 
+/// The lock that `mp` takes, held by somebody who does not let go.
+#[test]
+fn observing_waits_for_no_lock_and_no_budget() {
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let path = ledger(&home, &upstream, "query");
+    write(&home, &path, &vec![now() - 10.0; 60]);
+    let blocked = json!({"v": 1, "limit": 60, "limit_source": "server", "learned_at": now(),
+        "blocked_until": now() + 3000.0, "blocked_at": now(), "blocked_streak": 3, "sent": vec![now(); 60]});
+    fs::write(&path, blocked.to_string()).unwrap();
+    let lock = path.with_file_name("123-query.json.lock");
+    let holder = Command::new("python3")
+        .args(["-c", "import fcntl,os,sys,time; f=os.open(sys.argv[1],os.O_RDWR|os.O_CREAT,0o600); fcntl.flock(f,fcntl.LOCK_EX); print(flush=True); time.sleep(600)"])
+        .arg(&lock)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut holder = Killed(holder);
+    let mut line = [0];
+    use std::io::Read as _;
+    holder.0.stdout.take().unwrap().read_exact(&mut line).unwrap();
+    let proxy = home.serve(&upstream.url(), &["--audit-file", "a"]);
+    for _ in 0..40 {
+        let answer = proxy.get("/api/query/insights", "");
+        assert_eq!(answer.status, 200);
+        assert!(answer.header("x-mp-quota").unwrap().contains("remaining=0"), "{}", answer.head);
+    }
+    assert_eq!(upstream.received().len(), 40);
+    // What the proxy measured itself, around the step that counts.
+    until("the trail", || {
+        fs::read_to_string(home.path("a")).is_ok_and(|text| text.lines().count() > 40)
+    });
+    let text = fs::read_to_string(home.path("a")).unwrap();
+    let waited: u64 = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["waited_ms"].as_u64())
+        .sum();
+    // A look at the file now and then; a lock that is waited for takes a second each time.
+    assert!(waited < 1000, "{waited} ms");
+    assert_eq!(entries(&path), 60, "it was written without the lock");
+    // In queue mode too the lock stops nothing, and there is nobody else's budget to be had.
+    let queue = home.serve(&upstream.url(), &["--pace", "queue"]);
+    let answer = queue.get("/api/query/insights", "");
+    assert_eq!(answer.json()["code"], "RATE_LIMITED");
+    assert_eq!(queue.get("/api/query/insights?project_id=7", "").status, 200);
+    drop(holder);
+    until("what was observed is written in the end", || entries(&path) == 100);
+}
+
+/// Where nothing can be made at all, not even by root.
+#[test]
+fn a_storage_root_that_cannot_be_written_stops_nothing() {
+    let home = Home::new(CONFIG).with("MP_STORAGE_DIR", "/proc/nowhere");
+    let upstream = Upstream::start();
+    for mode in ["observe", "queue"] {
+        let proxy = home.serve(&upstream.url(), &["--pace", mode]);
+        for used in 1..4 {
+            let answer = proxy.get("/api/query/insights", "");
+            assert_eq!(answer.status, 200, "{mode}");
+            let quota = answer.header("x-mp-quota").unwrap();
+            assert!(quota.starts_with(&format!("query; limit=60; used={used};")), "{mode} {quota}");
+        }
+    }
+}
+
+/// What we write, read by somebody who takes the description of the file at its word.
+#[test]
+fn the_ledger_is_the_one_that_was_described() {
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let path = ledger(&home, &upstream, "query");
+    let proxy = home.serve(&upstream.url(), &["--pace", "queue"]);
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/api/query/insights", "").status, 200);
+    }
+    upstream.stand_in.as_ref().unwrap().quotas().enforce(Limits {
+        limit: 1,
+        window: Duration::from_secs(3600),
+        at_once: 5,
+    });
+    assert_eq!(proxy.get("/api/query/insights", "").status, 200);
+    until("the lesson", || read(&path)["limit_source"] == "server");
+    let script = r#"
+import json, sys, time
+data = json.load(open(sys.argv[1]))
+assert list(data) == ["v", "limit", "limit_source", "learned_at", "blocked_until", "blocked_at", "blocked_streak", "sent"], list(data)
+assert type(data["v"]) is int and data["v"] == 1
+assert type(data["limit"]) is int and type(data["blocked_streak"]) is int
+assert data["limit_source"] in ("default", "configured", "server")
+for name in ("learned_at", "blocked_until", "blocked_at"):
+    assert data[name] is None or type(data[name]) is float, name
+assert all(type(at) is float and abs(at - time.time()) < 60 for at in data["sent"]), data
+assert data["sent"] == sorted(data["sent"]) and len(data["sent"]) == 4, data
+assert json.loads(json.dumps(data)) == data
+"#;
+    let output = Command::new("python3").args(["-c", script]).arg(&path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // And what a newer program adds stays.
+    let mut more = read(&path);
+    more["of_a_newer_one"] = json!({"a": 1});
+    fs::write(&path, more.to_string()).unwrap();
+    let refused = proxy.get("/api/query/insights", "");
+    assert_eq!(refused.status, 429, "the server's limit of one holds");
+    assert!(refused.header("proxy-status").is_some() && upstream.received().len() == 4);
+    let raised = home.serve(&upstream.url(), &["--pace", "observe"]);
+    raised.get("/api/query/insights", "");
+    until("the entry", || read(&path)["blocked_streak"].is_u64());
+    assert_eq!(read(&path)["of_a_newer_one"], json!({"a": 1}));
+}
+
 #[test]
 fn five_at_once_over_all_processes() {
     let home = Home::new(CONFIG);
