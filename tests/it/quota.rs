@@ -396,6 +396,45 @@ fn the_command_asks_the_proxy_that_runs() {
     assert!(note.contains("no mp-proxy answers") && table.contains("123"), "{note} {table}");
 }
 
+/// The newest `mp` on PyPI keeps no ledger yet: what it is spared is spared by the proxy.
+#[test]
+fn the_real_client_waits_for_its_slot_behind_two_proxies() {
+    let venv = crate::reference::environment();
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let quotas = upstream.stand_in.as_ref().unwrap().quotas();
+    quotas.enforce(Limits { limit: 2, window: Duration::from_secs(6), at_once: 5 });
+    let args = ["--pace", "queue", "--pace-window", "6", "--pace-query-limit", "2"];
+    let proxies: Vec<Serving> = (0..2).map(|_| home.serve(&upstream.url(), &args)).collect();
+    thread::scope(|scope| {
+        for number in 0..4 {
+            let (proxy, mp, home) = (&proxies[number % 2], venv.join("bin/mp"), &home);
+            scope.spawn(move || {
+                let output = Command::new(mp)
+                    .args(["inspect", "events"])
+                    .env_clear()
+                    .env("HOME", home.dir.path())
+                    .env("MP_API_BASE_URL", format!("http://{}", proxy.address))
+                    .env("NO_COLOR", "1")
+                    .current_dir(home.dir.path())
+                    .output()
+                    .unwrap();
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                let wrong = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(output.status.success() && text.contains("Signup"), "{text}{wrong}");
+            });
+        }
+    });
+    assert_eq!(quotas.counts(), Counts { accepted: 4, full: 0, crowded: 0 });
+    // One that cannot wait so long is told when to come again, and says so as for Mixpanel's own.
+    let args = ["--pace", "queue", "--pace-max-wait", "0", "--pace-query-limit", "2"];
+    let strict = home.serve(&upstream.url(), &args);
+    let answer = strict.get("/api/query/events/names", "");
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!(answer.status == 429 && (3000..=3610).contains(&wait), "{}", answer.head);
+    assert_eq!(quotas.counts().accepted, 4, "it was sent");
+}
+
 /// Kills and reaps what a test started.
 struct Killed(Child);
 

@@ -47,12 +47,15 @@ pub fn fresh(status: StatusCode, headers: &HeaderMap, ttl: Duration) -> Option<D
         return None;
     }
     let mut fresh = ttl;
+    // RFC 9111 §5.1: how long somebody before us has kept it already.
+    let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok());
+    let age = Duration::from_secs(age.unwrap_or(0));
     for directive in directives(headers) {
         match directive.split_once('=').unwrap_or((&directive, "")) {
             ("no-cache" | "no-store", _) => return None,
             ("max-age", seconds) => {
                 let seconds = seconds.trim_matches('"').parse().ok()?;
-                fresh = fresh.min(Duration::from_secs(seconds));
+                fresh = fresh.min(Duration::from_secs(seconds).saturating_sub(age));
             }
             _ => {}
         }
@@ -65,6 +68,9 @@ pub fn fresh(status: StatusCode, headers: &HeaderMap, ttl: Duration) -> Option<D
 pub fn is_metadata(segments: &[&str]) -> bool {
     match segments {
         ["api", "app", .., "download" | "export"] => false,
+        // Asked for again and again to see whether something is done by now.
+        ["api", "app", "data-deletions" | "data-retrievals", ..]
+        | ["api", "app", .., "upload-status"] => false,
         ["api", "app", ..] => true,
         ["api", "query", rest @ ..] => matches!(
             rest,
@@ -122,6 +128,8 @@ mod tests {
         let keep = |field| fresh(StatusCode::OK, &headers(&[field]), ttl);
         assert_eq!(keep(("cache-control", "private")), Some(ttl));
         assert_eq!(keep(("cache-control", "max-age=7, private")), Some(Duration::from_secs(7)));
+        let aged = headers(&[("cache-control", "max-age=7"), ("age", "5")]);
+        assert_eq!(fresh(StatusCode::OK, &aged, ttl), Some(Duration::from_secs(2)));
         for field in [
             ("cache-control", "no-store"),
             ("cache-control", "no-cache"),
