@@ -3,6 +3,10 @@
 //! Invariants: no query, no body, no header value, no secret; a line is lost only if it is
 //! said so in the log and in the metrics, and never under `--audit-required`.
 
+pub mod line;
+
+pub use line::Line;
+
 use super::{
     observe::seen::{AnsweredBy, End, Seen},
     pace::counted,
@@ -15,8 +19,6 @@ use crate::{
     },
     sys::{append_file::AppendFile, private_file::PrivateFileError},
 };
-use jiff::Timestamp;
-use serde::Serialize;
 use std::{
     collections::HashSet,
     path::PathBuf,
@@ -54,66 +56,6 @@ pub enum OnFailure {
     GoOn,
     /// Requests are refused until it can be written again.
     Refuse,
-}
-
-/// One line.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Line<'a> {
-    /// The end of a request.
-    Request {
-        /// Its id, as in the log.
-        id: &'a str,
-        /// Who called.
-        caller: &'a str,
-        /// As whom it went.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        account: Option<&'a str>,
-        /// For which project.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        project: Option<&'a str>,
-        /// In which workspace.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        workspace: Option<u64>,
-        /// The method.
-        method: &'a str,
-        /// The family of routes.
-        route: &'a str,
-        /// The path, without the query.
-        path: &'a str,
-        /// Status of the answer.
-        status: u16,
-        /// Who answered: `mixpanel` or `proxy`.
-        answered_by: &'a str,
-        /// The code of a refusal.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        code: Option<&'a str>,
-        /// Bytes of the request's body.
-        bytes_up: u64,
-        /// Bytes of the answer's body.
-        bytes_down: u64,
-        /// From the head of the request to the end of the answer.
-        ms: u64,
-        /// Of them waited for a slot.
-        waited_ms: u64,
-        /// Whether the answer broke off, or the caller went away.
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        cut: bool,
-    },
-    /// What became of a credential.
-    Credential {
-        /// `loaded`, `refreshed`, `refused`, `revoked`.
-        what: &'a str,
-        /// Of which account.
-        account: &'a str,
-    },
-}
-
-#[derive(Serialize)]
-struct Stamped<'a> {
-    time: String,
-    #[serde(flatten)]
-    line: &'a Line<'a>,
 }
 
 /// The trail.
@@ -172,10 +114,7 @@ impl Audit {
 
     /// Appends a line, behind.
     pub fn line(&self, line: &Line<'_>) {
-        let time = format!("{:.3}", Timestamp::now());
-        let Ok(mut bytes) = serde_json::to_vec(&Stamped { time, line }) else { return };
-        bytes.push(b'\n');
-        let Some(lines) = &self.lines else { return };
+        let (Some(bytes), Some(lines)) = (line.bytes(), &self.lines) else { return };
         if lines.try_send(bytes).is_err() {
             self.health.failing.store(true, Ordering::Relaxed);
             self.health.lost.fetch_add(1, Ordering::Relaxed);

@@ -8,8 +8,10 @@ pub mod counted;
 pub mod keep;
 pub mod lane;
 pub mod learn;
+pub mod op;
 pub mod options;
 pub mod permit;
+pub mod queue;
 pub mod report;
 pub mod schedule;
 pub mod slots;
@@ -20,12 +22,7 @@ pub use self::{
     permit::{HEADER, Permit},
 };
 
-use self::{
-    counted::Family,
-    lane::{Lane, Op},
-    permit::Stage,
-    thread::{Command, Waiter},
-};
+use self::{counted::Family, lane::Lane, op::Op, permit::Stage, queue::Waiter, thread::Command};
 use super::{
     body::{RequestBody, ResponseBody},
     destination::Destination,
@@ -36,7 +33,7 @@ use crate::{
         refusal::{Code, Refusal},
         session::Session,
     },
-    store::pacer_ledger::{Place, Who},
+    store::{pacer_place::Place, pacer_who::Who},
     sys::{clock, env::Env},
 };
 use http::{Response, Uri};

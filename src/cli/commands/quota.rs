@@ -11,7 +11,7 @@ use crate::{
     model::refusal::Refusal,
     proxy::pace::{Options, counted::Family, now, report::Report},
     store::{
-        pacer_ledger::{self, Found},
+        pacer_place::{self, Found},
         pacer_settings::PacerSettings,
     },
     sys::env::Env,
@@ -112,5 +112,5 @@ fn ledgers(args: &Quota, env: &Env) -> Vec<Report> {
         let left = budget.left(&ledger, 0.0, now);
         Some(Report::of((project, host), &budget, &ledger, &place.peek_who(), left, now))
     };
-    pacer_ledger::all(env).into_iter().filter_map(report).collect()
+    pacer_place::all(env).into_iter().filter_map(report).collect()
 }

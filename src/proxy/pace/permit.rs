@@ -1,12 +1,7 @@
 //! Leave to send one request. Made by the pacer, used by `pace::outcome`.
 //! Invariant: a slot whose request was not sent is given back, however the walk ended.
 
-use super::{
-    lane::{Lane, Op},
-    learn, now,
-    slots::Slot,
-    thread::Command,
-};
+use super::{lane::Lane, learn, now, op::Op, slots::Slot, thread::Command};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::{
     sync::{Arc, mpsc},

@@ -6,7 +6,10 @@ use super::{
     counted::Family,
     schedule::{Budget, Left},
 };
-use crate::store::pacer_ledger::{Ledger, LimitSource, Who};
+use crate::store::{
+    pacer_ledger::{Ledger, LimitSource},
+    pacer_who::Who,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
