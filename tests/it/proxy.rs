@@ -185,7 +185,8 @@ fn a_base_session_that_does_not_resolve_harms_only_who_needs_it() {
 }
 
 /// An upstream that answers every connection with the same bytes and closes.
-fn canned(bytes: &'static [u8]) -> String {
+/// An upstream that answers eight requests with these bytes.
+pub fn canned(bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {

@@ -396,6 +396,36 @@ fn the_command_asks_the_proxy_that_runs() {
     assert!(note.contains("no mp-proxy answers") && table.contains("123"), "{note} {table}");
 }
 
+/// What answers teach, in queue mode: the limit and the block of the forms that the draft had, and
+/// `Retry-After` where nothing else is said.
+#[test]
+fn answers_teach_the_limit_and_the_pause() {
+    use crate::proxy::canned;
+    let quota = |answer: &crate::support::Answer| answer.header("x-mp-quota").unwrap().to_owned();
+    for (bytes, expected) in [
+        (&b"HTTP/1.1 429 X\r\nRateLimit-Policy: \"project\";q=2;w=3600\r\nRateLimit: \"project\";r=0;t=900\r\nContent-Length: 0\r\n\r\n"[..], (2, 1800)),
+        (b"HTTP/1.1 429 X\r\nRateLimit-Policy: \"project\";q=2;w=3600\r\nRateLimit: \"project\";r=0\r\nRetry-After: 2400\r\nContent-Length: 0\r\n\r\n", (2, 2400)),
+        (b"HTTP/1.1 429 X\r\nRateLimit-Policy: 3;w=1, 30;w=3600\r\nRateLimit: limit=30, remaining=0, reset=700\r\nContent-Length: 0\r\n\r\n", (30, 700)),
+        (b"HTTP/1.1 429 X\r\nRateLimit-Limit: 30, 30;w=3600\r\nRateLimit-Remaining: 0\r\nRateLimit-Reset: 600\r\nContent-Length: 0\r\n\r\n", (30, 600)),
+        (b"HTTP/1.1 429 X\r\nRateLimit-Policy: \"project\";q=3;w=1\r\nRetry-After: 77\r\nContent-Length: 0\r\n\r\n", (60, 77)),
+        (b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n", (60, 1)),
+    ] {
+        let home = Home::new(CONFIG);
+        let proxy = home.serve(&canned(bytes), &["--pace", "queue", "--pace-max-wait", "0"]);
+        let first = proxy.get("/api/query/insights", "");
+        let (limit, pause) = expected;
+        assert!(first.status == 429 && first.header("proxy-status").is_none(), "{}", first.head);
+        let text = quota(&first);
+        assert!(text.starts_with(&format!("query; limit={limit}; used=0;")), "{expected:?}: {text}");
+        assert!(text.contains(&format!("next={pause};")), "{expected:?}: {text}");
+        // Whoever comes now is not sent, and told the truth.
+        let second = proxy.get("/api/query/insights", "");
+        assert_eq!(second.json()["code"], "RATE_LIMITED", "{expected:?}");
+        let wait: u64 = second.header("retry-after").unwrap().parse().unwrap();
+        assert!((pause - pause.min(20)..=pause.max(1)).contains(&wait), "{expected:?}: {wait}");
+    }
+}
+
 /// The newest `mp` on PyPI keeps no ledger yet: what it is spared is spared by the proxy.
 #[test]
 fn the_real_client_waits_for_its_slot_behind_two_proxies() {

@@ -93,7 +93,6 @@ impl Queue {
             }
             !gone
         });
-        self.refuse_late();
         while let Some(place) = self.next() {
             let wall = now();
             // Whoever waited for long knows nothing of those who came meanwhile.
@@ -107,6 +106,8 @@ impl Queue {
             };
             self.decide(place, slot);
         }
+        // Last: who may not wait at all may still go at once.
+        self.refuse_late();
         let due = self.dirty_since.is_some_and(|since| since.elapsed() >= BEHIND);
         if due || (self.dirty_since.is_none() && self.lane.is_dirty()) {
             self.lane.settle(now(), |_, _| ());
