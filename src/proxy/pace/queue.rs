@@ -226,7 +226,8 @@ fn entry(
         let mut ours: Vec<f64> = names.iter().map(|one| one.at).collect();
         ours.sort_by(f64::total_cmp);
         if let Some(place) = ours.len().checked_sub(room as usize) {
-            at = at.max(ours[place] + apart);
+            // Half as much again, since places are not taken in the order of slots.
+            at = at.max(ours[place] + 1.5 * apart);
         }
     }
     if at > last {
