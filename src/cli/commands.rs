@@ -48,7 +48,7 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
         match &mut command {
             Command::Serve(args) => args.log.raise(),
             Command::Run(args) => args.serve.log.raise(),
-            _ => serve::start_log(&Log::verbose()),
+            _ => serve::start_log(&Log::verbose(), &env),
         }
         tracing::debug!(set = %env.names("MP_").join(", "), "variables");
     }

@@ -25,8 +25,11 @@ use super::{
     pool::{Pool, PoolCounts},
 };
 #[cfg(feature = "otlp")]
-use crate::{model::refusal::Refusal, sys::env::Env};
-use crate::{store::snapshot::Snapshot, sys::clock};
+use crate::model::refusal::Refusal;
+use crate::{
+    store::snapshot::Snapshot,
+    sys::{clock, env::Env},
+};
 use labels::Labels;
 use line::{Colour, Level, Queries};
 use live::Live;
@@ -35,7 +38,7 @@ use seen::{AnsweredBy, Seen};
 use shard::{Counts, Shard};
 use stamp::Stamp;
 use std::{
-    io::{self, IsTerminal as _},
+    io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -123,8 +126,8 @@ impl Observer {
     ///
     /// # Errors
     /// The thread that writes the log cannot be started.
-    pub fn new(log: Option<AccessLog>, audit: Option<Arc<Audit>>) -> io::Result<Self> {
-        let colour = if io::stderr().is_terminal() { Colour::Ansi } else { Colour::None };
+    pub fn new(log: Option<AccessLog>, audit: Option<Arc<Audit>>, env: &Env) -> io::Result<Self> {
+        let colour = Colour::of_stderr(env);
         let log = match log {
             Some(how) => Some((how, colour, LogWriter::start(Box::new(io::stderr()))?)),
             None => None,

@@ -152,7 +152,7 @@ impl Server {
                 audit.credential(what, account.as_str());
             }));
         }
-        let observer = Observer::new(options.log, audit).map_err(StartError::Thread)?;
+        let observer = Observer::new(options.log, audit, &env).map_err(StartError::Thread)?;
         #[cfg(feature = "otlp")]
         let observer = observer.with_spans(&env).map_err(StartError::Governance)?;
         let proxy = Proxy {

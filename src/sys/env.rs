@@ -41,6 +41,8 @@ pub const MP_TARGET: &str = "MP_TARGET";
 pub const MP_PROXY_TOKEN: &str = "MP_PROXY_TOKEN";
 /// A token that callers have to show.
 pub const MP_PROXY_CLIENT_TOKEN: &str = "MP_PROXY_CLIENT_TOKEN";
+/// Any value keeps colours out of the log (<https://no-color.org>).
+pub const NO_COLOR: &str = "NO_COLOR";
 /// Where the proxy forwards to instead of Mixpanel (demo and tests).
 pub const MP_PROXY_UPSTREAM: &str = "MP_PROXY_UPSTREAM";
 

@@ -106,6 +106,7 @@ pages! {
     sidecar "docs/sidecar.md" at least 1,
     switching "docs/switching.md" at least 4,
     troubleshooting "docs/troubleshooting.md" at least 1,
+    watching "docs/watching.md" at least 3,
 }
 
 #[test]

@@ -132,6 +132,23 @@ fn the_readme_lists_every_flag_of_serve() {
 }
 
 #[test]
+fn every_metric_is_explained() {
+    let source = read("src/proxy/observe/metrics.rs");
+    let mut have = BTreeSet::new();
+    for (call, end) in [("out.counter(", "_total"), ("out.gauge(", ""), ("out.histogram(", "")] {
+        for rest in source.split(call).skip(1) {
+            let name = rest.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next());
+            have.insert(format!("{}{end}", name.unwrap()));
+        }
+    }
+    assert!(have.len() > 25, "{have:?}");
+    let page = read("docs/watching.md");
+    let table = rows(&page);
+    let names = table.iter().flat_map(|row| quoted(&row[0])).map(str::to_owned);
+    assert_eq!(names.collect::<BTreeSet<_>>(), have);
+}
+
+#[test]
 fn the_example_config_is_read_by_us_and_by_the_reference() {
     let text = read("config/example.toml");
     let home = Home::new(&text).with("CI_MIXPANEL_TOKEN", "t");
@@ -152,22 +169,10 @@ fn the_example_config_is_read_by_us_and_by_the_reference() {
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    // Every key that a block may have is there, commented out or not.
-    for key in [
-        "account",
-        "workspace",
-        "type",
-        "region",
-        "username",
-        "secret",
-        "default_project",
-        "token",
-        "token_env",
-        "project",
-        "custom_header",
-        "name",
-        "value",
-    ] {
+    // Every key that the readers know is there, commented out or not.
+    let keys = config_keys();
+    assert!(keys.contains("token_env") && keys.contains("pacer_max_wait"), "{keys:?}");
+    for key in keys {
         let shown = text.lines().any(|line| {
             let line = line.trim_start_matches(['#', ' ']);
             line.starts_with(&format!("{key} = "))
@@ -176,6 +181,22 @@ fn the_example_config_is_read_by_us_and_by_the_reference() {
         });
         assert!(shown, "`{key}` is not in the example");
     }
+}
+
+/// The keys of blocks, as the lists of the readers have them, and those of `[settings]`.
+fn config_keys() -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for file in ["account_block", "config", "pacer_settings"] {
+        let source = read(&format!("src/store/{file}.rs"));
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        let lists = code.split("&[\"").skip(1).filter_map(|rest| rest.split(']').next());
+        for list in lists {
+            keys.extend(list.split('"').step_by(2).filter(|key| !key.is_empty()).map(Into::into));
+        }
+        let settings = code.split("settings.get(\"").skip(1);
+        keys.extend(settings.filter_map(|rest| rest.split('"').next()).map(Into::into));
+    }
+    keys
 }
 
 #[test]

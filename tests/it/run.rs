@@ -117,3 +117,35 @@ fn the_reference_client_runs_in_it() {
     assert_eq!(crate::support::header(&last, "authorization"), Some("Bearer tok-of-env"));
     assert!(last.target.contains("project_id=4"), "{}", last.target);
 }
+
+/// What a person sees who runs it on a terminal.
+fn on_a_terminal(home: &Home, upstream: &Upstream, no_color: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_mp-proxy");
+    let inner = "test -t 0 && test -t 1 && echo on-a-terminal; curl -s $MP_API_BASE_URL/nowhere";
+    let line = format!("{program} run --upstream {} -- sh -c '{inner}'", upstream.url());
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env_clear()
+        .env("HOME", home.dir.path())
+        .env("PATH", "/usr/bin:/bin")
+        .env("SHELL", "/bin/sh")
+        .env("NO_COLOR", no_color)
+        .current_dir(home.dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("script: apt-get install bsdutils");
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+#[test]
+fn on_a_terminal_the_program_has_it_too_and_the_log_has_colours() {
+    let home = Home::new(CONFIG);
+    let upstream = Upstream::start();
+    let seen = on_a_terminal(&home, &upstream, "");
+    assert!(seen.contains("on-a-terminal"), "{seen}");
+    assert!(seen.contains("\x1b[") && seen.contains("ROUTE_NOT_FOUND"), "{seen}");
+    assert!(!seen.contains("tracing"), "{seen}");
+    let plain = on_a_terminal(&home, &upstream, "1");
+    assert!(plain.contains("ROUTE_NOT_FOUND") && !plain.contains("\x1b["), "{plain}");
+}

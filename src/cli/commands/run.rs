@@ -31,7 +31,7 @@ use tokio::{
 /// Runs the command.
 #[must_use]
 pub fn run(args: Run, env: Arc<Env>) -> ExitCode {
-    serve::start_log(&args.serve.log);
+    serve::start_log(&args.serve.log, &env);
     match start(args, &env) {
         Ok(code) => code,
         Err(refusal) => report(&refusal, Form::Text),

@@ -13,11 +13,12 @@ use crate::{
     proxy::{
         forward::Timeouts,
         listen::{Listen, Place},
+        observe::line::Colour,
         server::{Options, Server, StartError},
     },
     sys::{env::Env, hardening, run_file::RunFile},
 };
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -27,7 +28,7 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Runs the command.
 #[must_use]
 pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
-    start_log(&args.log);
+    start_log(&args.log, &env);
     let outcome = args.listener.listen().and_then(|listen| {
         let listen = Listen { inherited: service::inherited()?, ..listen };
         let descriptors = hardening::settle(args.limits.max_open_files);
@@ -165,7 +166,7 @@ fn held_by_us(place: &Place) -> bool {
         .is_ok_and(|answer| answer.text().contains(r#""name":"mp-proxy""#))
 }
 
-pub(super) fn start_log(log: &Log) {
+pub(super) fn start_log(log: &Log, env: &Env) {
     let level = match (log.quiet, log.log_level) {
         (true, _) | (_, LogLevel::Error) => LevelFilter::ERROR,
         (_, LogLevel::Warn) => LevelFilter::WARN,
@@ -179,7 +180,7 @@ pub(super) fn start_log(log: &Log) {
         // A log that cannot be written, on a full disk or a closed pipe, ends nothing.
         .log_internal_errors(false)
         .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(Colour::of_stderr(env) == Colour::Ansi);
     // A second start in one process keeps the first log.
     let _ = match log.log_format {
         LogFormat::Text => builder.try_init(),

@@ -4,7 +4,11 @@
 //! SECURITY: what comes from outside is escaped, so that a line stays one line.
 
 use super::seen::{AnsweredBy, End, Seen};
-use std::{io::Write as _, time::Duration};
+use crate::sys::env::{Env, NO_COLOR};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
 
 /// How much of a path is shown.
 const LONGEST_PATH: usize = 512;
@@ -16,6 +20,16 @@ pub enum Colour {
     Ansi,
     /// Plain text.
     None,
+}
+
+impl Colour {
+    /// What a log on stderr has: colours on a terminal whose user did not turn them off
+    /// (<https://no-color.org>).
+    #[must_use]
+    pub fn of_stderr(env: &Env) -> Self {
+        let wanted = io::stderr().is_terminal() && env.get(NO_COLOR).is_none();
+        if wanted { Self::Ansi } else { Self::None }
+    }
 }
 
 /// How grave a line is.
