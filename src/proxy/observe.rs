@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod otlp;
 pub mod process;
 pub mod record;
+pub mod recorder;
 pub mod request_id;
 pub mod seen;
 pub mod shard;
@@ -31,12 +32,11 @@ use crate::{
     sys::{clock, env::Env},
 };
 use labels::Labels;
-use line::{Colour, Level, Queries};
+use line::{Colour, Level};
 use live::Live;
-use request_id::RequestIds;
-use seen::{AnsweredBy, Seen};
-use shard::{Counts, Shard};
-use stamp::Stamp;
+use recorder::Lane;
+pub use recorder::Recorder;
+use shard::Counts;
 use std::{
     io,
     sync::{
@@ -45,7 +45,7 @@ use std::{
     },
     time::Instant,
 };
-use writer::{Buffer, LogWriter};
+use writer::LogWriter;
 
 /// How requests are logged on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,30 +82,6 @@ pub struct Observer {
     generation: AtomicU64,
     /// When the files were last found broken, in seconds since the epoch; 0 for never.
     broken: AtomicU64,
-}
-
-/// What one thread has seen.
-#[derive(Debug)]
-struct Lane {
-    state: Mutex<State>,
-    /// Requests begun; only this lane's thread writes it.
-    begun: AtomicU64,
-    finished: AtomicU64,
-    lines: Arc<Buffer>,
-    pool: Arc<Pool>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    shard: Shard,
-    stamp: Stamp,
-}
-
-/// One thread's way to its lane.
-pub struct Recorder {
-    observer: Arc<Observer>,
-    lane: Arc<Lane>,
-    ids: RequestIds,
 }
 
 /// Everything counted so far.
@@ -163,15 +139,9 @@ impl Observer {
     #[must_use]
     pub fn recorder(self: &Arc<Self>, pool: Arc<Pool>) -> Arc<Recorder> {
         let lines = self.log.as_ref().map(|(.., writer)| writer.buffer()).unwrap_or_default();
-        let lane = Arc::new(Lane {
-            state: Mutex::default(),
-            begun: AtomicU64::new(0),
-            finished: AtomicU64::new(0),
-            lines,
-            pool,
-        });
+        let lane = Arc::new(Lane::new(lines, pool));
         lock(&self.lanes).push(Arc::clone(&lane));
-        Arc::new(Recorder { observer: Arc::clone(self), lane, ids: RequestIds::default() })
+        Arc::new(Recorder::new(Arc::clone(self), lane))
     }
 
     /// The sum over all threads.
@@ -181,10 +151,8 @@ impl Observer {
         let mut counts = Counts::default();
         let mut in_flight = 0;
         for lane in &lanes {
-            // The end before the beginning, so that the difference is never below zero.
-            let finished = lane.finished.load(Ordering::Acquire);
-            in_flight += lane.begun.load(Ordering::Acquire).saturating_sub(finished);
-            counts.add(&lock(&lane.state).shard.counts);
+            in_flight += lane.in_flight();
+            lane.add_to(&mut counts);
         }
         let pool = lanes.iter().map(|lane| lane.pool.counts()).collect();
         let dropped_lines = self.log.as_ref().map_or(0, |(.., writer)| writer.dropped());
@@ -225,53 +193,6 @@ impl Observer {
     pub fn flush(&self) {
         if let Some((.., writer)) = &self.log {
             writer.flush();
-        }
-    }
-}
-
-impl Recorder {
-    fn begun(&self) {
-        self.lane.begun.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A page that listens for hours is no request under way.
-    fn aside(&self) {
-        self.lane.finished.fetch_add(1, Ordering::Release);
-    }
-
-    fn finish(&self, seen: &Seen<'_>) {
-        let observer = &*self.observer;
-        let mut state = lock(&self.lane.state);
-        let State { shard, stamp } = &mut *state;
-        shard.count(&observer.labels, seen);
-        if let Some((how, colour, writer)) = &observer.log
-            && line::level(seen) <= how.least
-        {
-            let now = stamp.now();
-            writer.line(&self.lane.lines, |out| match how.form {
-                Form::Text => line::text(out, seen, now, *colour),
-                Form::Json => {
-                    line::json(out, seen, now, Queries::Hidden);
-                    out.push(b'\n');
-                }
-            });
-        }
-        if let Some(audit) = &observer.audit {
-            audit.request(seen);
-        }
-        #[cfg(feature = "otlp")]
-        if let (Some(spans), true) = (&observer.spans, seen.answered_by != AnsweredBy::Endpoint) {
-            spans.add(seen);
-        }
-        // The page that listens asks us now and then; that is nothing to show on it.
-        if seen.answered_by != AnsweredBy::Endpoint && observer.live.is_heard() {
-            let mut event = Vec::with_capacity(512);
-            line::json(&mut event, seen, stamp.now(), Queries::Names);
-            observer.live.tell(String::from_utf8_lossy(&event).into());
-        }
-        drop(state);
-        if seen.route != record::OWN {
-            self.lane.finished.fetch_add(1, Ordering::Release);
         }
     }
 }
