@@ -48,7 +48,8 @@ pub fn usage(error: &clap::Error, form: Form) -> ExitCode {
         return ExitCode::from(if error.use_stderr() { 3 } else { 0 });
     }
     let text = error.to_string();
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let more = |line: &str| line.starts_with("Usage:") || line.starts_with("For more information");
+    let lines = text.lines().map(str::trim).take_while(|line| !more(line));
     let all =
         lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ").replace(" tip: ", "; ");
     let message = all.strip_prefix("error: ").unwrap_or(&all);

@@ -61,6 +61,7 @@ pub struct AccountSummary {
 pub fn list(env: &Env) -> Result<Vec<AccountSummary>, Refusal> {
     let snapshot = load_once(env);
     let config = config(&snapshot)?;
+    config.accounts_are_a_table()?;
     config.account_names().iter().map(|name| summary(&snapshot, config, name)).collect()
 }
 

@@ -45,6 +45,7 @@ impl From<account::Target> for Target {
 pub fn list(env: &Env) -> Result<Vec<Target>, Refusal> {
     let snapshot = load_once(env);
     let config = snapshot.config.as_ref().map_err(Clone::clone)?;
+    config.targets_are_a_table()?;
     config.target_names().iter().map(|name| config.target(name).map(Target::from)).collect()
 }
 

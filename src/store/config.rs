@@ -147,6 +147,22 @@ impl Config {
         self.custom_header.clone()
     }
 
+    /// Whether `accounts` is a table at all, whatever its blocks hold.
+    ///
+    /// # Errors
+    /// `CONFIG_ERROR` if it is not.
+    pub fn accounts_are_a_table(&self) -> Result<(), Refusal> {
+        self.accounts.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    /// Whether `targets` is a table at all, whatever its blocks hold.
+    ///
+    /// # Errors
+    /// `CONFIG_ERROR` if it is not.
+    pub fn targets_are_a_table(&self) -> Result<(), Refusal> {
+        self.targets.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
     /// The names of all account blocks, broken ones included, in order.
     #[must_use]
     pub fn account_names(&self) -> Vec<&str> {

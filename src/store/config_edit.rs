@@ -93,6 +93,7 @@ impl Draft {
     fn finish(self) -> Result<String, Refusal> {
         let text = self.layout.into_text();
         let after = Config::parse(text.as_bytes(), &self.path)?;
+        after.accounts_are_a_table()?;
         for name in after.account_names() {
             if let Err(refusal) = after.account(name) {
                 // Of a block that was broken before, the line in the file is the one to name.
@@ -320,9 +321,10 @@ impl Draft {
         match error {
             LayoutError::NotATable(place) => {
                 // The reader knows the line.
-                let known = match place.split('.').next() {
-                    Some("accounts") => self.before.account("").err(),
-                    Some("targets") => self.before.target("").err(),
+                let (section, name) = place.split_once('.').unwrap_or((place, ""));
+                let known = match section {
+                    "accounts" => self.before.account(name).err(),
+                    "targets" => self.before.target(name).err(),
                     _ => self.before.active().err(),
                 };
                 if let Some(known) = known.filter(|known| known.reason.is_none()) {

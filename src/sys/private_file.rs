@@ -68,6 +68,13 @@ impl PrivateFileError {
             } => {
                 "free some disk space, then run the same command again; nothing was changed".into()
             }
+            Self::Io { kind: io::ErrorKind::FileTooLarge, .. } => {
+                "raise the limit on the size of files (ulimit -f), then run the same command again; nothing was changed".into()
+            }
+            Self::Io { kind: io::ErrorKind::ReadOnlyFilesystem, path } => format!(
+                "`{}` is on a file system that is mounted read-only: name a file elsewhere, or mount it writable",
+                path.display()
+            ),
             Self::Busy { path } => format!(
                 "wait for the other program and try again; `fuser {}` says who it is",
                 path.display()

@@ -14,6 +14,7 @@ mod accounts_reference;
 mod accounts_token;
 mod architecture;
 mod audit;
+mod bad_input;
 mod broken_starts;
 mod browser;
 mod cache;

@@ -113,4 +113,5 @@ pub fn workspace_field(text: &str) -> Result<WorkspaceId, Refusal> {
 
 fn invalid(flag: &str, text: &str, rule: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(Code::InvalidArgument, format!("`{flag}` is {text:?}, it {rule}"))
+        .hint(format!("name it by its number: {flag} ID"))
 }
