@@ -2,6 +2,50 @@
 //! Called by `cli/commands/account.rs` and by any Rust program; see [`super`] for an example.
 //! Invariants: every change is one write of the config; no secret is in a result but in that of
 //! [`token`].
+//!
+//! ```
+//! use mp_proxy::{
+//!     model::{
+//!         account::{Account, Credential, TokenSource},
+//!         id::{Name, ProjectId},
+//!         region::Region,
+//!     },
+//!     ops::accounts::{self, Change, Force, Purge},
+//!     sys::env::Env,
+//! };
+//! use secrecy::ExposeSecret as _;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let home = tempfile::tempdir()?;
+//! # let home = home.path();
+//! let env = Env::new([("HOME", home.to_str().unwrap())], home);
+//! let account = |name| -> Result<Account, Box<dyn std::error::Error>> {
+//!     Ok(Account {
+//!         name: Name::parse(name)?,
+//!         region: Region::Us,
+//!         default_project: None,
+//!         credential: Credential::OauthToken(TokenSource::Inline(format!("token of {name}").into())),
+//!     })
+//! };
+//! accounts::free(&env, &Name::parse("ci")?)?;
+//! assert!(accounts::add(&env, &account("ci")?)?.is_active, "the first one is");
+//! accounts::add(&env, &account("night")?)?;
+//!
+//! // Only what is given changes.
+//! let change = Change { default_project: Some(ProjectId::parse("42")?), ..Change::default() };
+//! assert_eq!(accounts::update(&env, "night", &change)?.project_id.as_deref(), Some("42"));
+//! accounts::activate(&env, "night")?;
+//! let active: Vec<_> = accounts::list(&env)?.into_iter().filter(|one| one.is_active).collect();
+//! assert_eq!(active[0].name, "night");
+//! assert_eq!(accounts::token(&env, None)?.unwrap().expose_secret(), "token of night");
+//!
+//! assert!(!accounts::logout(&env, "night")?, "there were no tokens on this machine");
+//! let removed = accounts::remove(&env, "night", Force::No, Purge::Yes)?;
+//! assert!(removed.orphaned_targets.is_empty());
+//! assert_eq!(accounts::show(&env, None).unwrap_err().message, "no account is active");
+//! # Ok(())
+//! # }
+//! ```
 
 mod bearer;
 mod change;

@@ -1,6 +1,50 @@
 //! The bridge file, written and removed: one account with its secrets, for another machine.
 //! Called by `cli/commands/bridge.rs` and by any Rust program.
 //! Invariants: the file is 0600 and replaced whole; tokens come from disk and are not refreshed.
+//!
+//! ```
+//! use mp_proxy::{
+//!     model::{
+//!         account::{Account, Credential, TokenSource},
+//!         id::{Name, ProjectId},
+//!         region::Region,
+//!     },
+//!     ops::{
+//!         accounts,
+//!         bridge::{self, Export},
+//!     },
+//!     sys::env::Env,
+//! };
+//! use secrecy::ExposeSecret as _;
+//! use std::path::Path;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let home = tempfile::tempdir()?;
+//! # let home = home.path();
+//! let env = Env::new([("HOME", home.to_str().unwrap())], home);
+//! accounts::add(&env, &Account {
+//!     name: Name::parse("ci")?,
+//!     region: Region::Us,
+//!     default_project: None,
+//!     credential: Credential::OauthToken(TokenSource::Inline("t-1".to_string().into())),
+//! })?;
+//! let export = Export {
+//!     account: None, // the active one
+//!     to: Path::new("carried/bridge.json"),
+//!     project: Some(ProjectId::parse("5")?),
+//!     workspace: None,
+//! };
+//! let path = bridge::export(&env, &export)?.path;
+//!
+//! // The other machine has nothing but that file.
+//! let other = Env::new([("HOME", "/nowhere"), ("MP_AUTH_FILE", path.to_str().unwrap())], "/");
+//! assert_eq!(accounts::token(&other, None)?.unwrap().expose_secret(), "t-1");
+//!
+//! assert!(bridge::remove(&env, Some(&path))?.removed);
+//! assert!(!bridge::remove(&env, Some(&path))?.removed, "that there is none is no error");
+//! # Ok(())
+//! # }
+//! ```
 
 use super::accounts::none_active;
 use crate::{

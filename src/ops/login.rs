@@ -2,6 +2,62 @@
 //! Called by the commands `login` and `account login`.
 //! Invariant: nothing is written before `/me` accepted the credential and the project was found
 //! to be in its region; a failure leaves everything as it was, but for a registered client.
+//!
+//! ```
+//! # #[cfg(feature = "demo")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use mp_proxy::{
+//!     auth::oauth::login::{Paste, Person, Url},
+//!     model::refusal::Refusal,
+//!     ops::login::{Doors, Request, unified},
+//!     sys::{env::Env, http::HttpClient},
+//! };
+//! use std::time::Duration;
+//!
+//! /// Who talks to the person; a browser login asks it to open the address.
+//! struct Console;
+//!
+//! impl Person for Console {
+//!     fn progress(&self, what: &str) {
+//!         println!("{what} …");
+//!     }
+//!     fn note(&self, text: &str) {
+//!         println!("{text}");
+//!     }
+//!     fn visit(&self, url: &Url) -> Result<Option<Paste>, Refusal> {
+//!         println!("open {url}");
+//!         Ok(None)
+//!     }
+//! }
+//!
+//! let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+//! # // A stand-in for Mixpanel.
+//! # let mixpanel = runtime.block_on(mp_proxy::demo::stand_in::StandIn::start())?;
+//! # let url = format!("http://{}", mixpanel.addr());
+//! # let home = tempfile::tempdir()?;
+//! # let home = home.path();
+//! let env = Env::new(
+//!     [
+//!         ("HOME", home.to_str().unwrap()),
+//!         ("MP_USERNAME", "reports"),
+//!         ("MP_SECRET", "hunter2"),
+//! #       ("MP_PROXY_UPSTREAM", url.as_str()),
+//!     ],
+//!     home,
+//! );
+//! let http = HttpClient::from_env(&env)?;
+//! let doors = Doors { env: &env, http: &http, person: &Console, timeout: Duration::from_secs(300) };
+//! // Of several projects the first; type, region and name are found out.
+//! let first = |choices: &[_]| Ok((!choices.is_empty()).then_some(0));
+//! let account = runtime.block_on(unified(doors, &Request::default(), &first))?;
+//! assert_eq!((account.kind, account.is_active), ("service_account", true));
+//! # let _inside = runtime.enter();
+//! # drop(mixpanel);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "demo"))]
+//! # fn main() {}
+//! ```
 
 mod again;
 pub mod book;

@@ -2,6 +2,47 @@
 //! Called by `cli/commands/reach.rs` and by any Rust program.
 //! Invariant: what is asked with is what a request would be sent with: bridge, environment and
 //! custom headers count (quirk M12).
+//!
+//! ```
+//! # #[cfg(feature = "demo")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use mp_proxy::{
+//!     auth::{me::Freshness, resolve::Selection},
+//!     ops::reach,
+//!     sys::env::Env,
+//! };
+//!
+//! # // A stand-in for Mixpanel.
+//! # let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+//! # let mixpanel = runtime.block_on(mp_proxy::demo::stand_in::StandIn::start())?;
+//! # let url = format!("http://{}", mixpanel.addr());
+//! # let home = tempfile::tempdir()?;
+//! # let home = home.path();
+//! let env = Env::new(
+//!     [
+//!         ("HOME", home.to_str().unwrap()),
+//!         ("MP_USERNAME", "reports"),
+//!         ("MP_SECRET", "hunter2"),
+//!         ("MP_PROJECT_ID", "2002"),
+//!         ("MP_REGION", "us"),
+//! #       ("MP_PROXY_UPSTREAM", url.as_str()),
+//!     ],
+//!     home,
+//! );
+//! let tested = reach::test(&env, None, &Selection::default());
+//! assert!(tested.is_ok(), "{:?}", tested.error());
+//! let projects = reach::projects(&env, &Selection::default(), Freshness::Asked)?;
+//! assert!(projects.iter().any(|project| project.id == "2002" && project.is_active));
+//! // From the cache of a day this time.
+//! let workspaces = reach::workspaces(&env, &Selection::default(), Freshness::Cached)?;
+//! assert_eq!(workspaces[0].name, "All Project Data");
+//! # let _inside = runtime.enter();
+//! # drop(mixpanel);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "demo"))]
+//! # fn main() {}
+//! ```
 
 use super::accounts::{AccountTestResult, Identity};
 use crate::{

@@ -2,6 +2,45 @@
 //! Called by `cli/commands/{session,project,workspace}.rs` and by any Rust program.
 //! Invariant: every change is one write of the config. Whom a request would be sent as is
 //! another question: [`crate::auth::resolve`] answers it.
+//!
+//! `project use` and `workspace use` are [`update`] with one axis; `project show` is
+//! [`active_account`], `workspace show` is [`show`]:
+//!
+//! ```
+//! use mp_proxy::{
+//!     auth::resolve::Selection,
+//!     model::{
+//!         account::{Account, Credential},
+//!         id::{Name, ProjectId, WorkspaceId},
+//!         region::Region,
+//!     },
+//!     ops::{accounts, persisted::Persisted, session},
+//!     sys::env::Env,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let home = tempfile::tempdir()?;
+//! # let home = home.path();
+//! let env = Env::new([("HOME", home.to_str().unwrap())], home);
+//! accounts::add(&env, &Account {
+//!     name: Name::parse("me")?,
+//!     region: Region::Us,
+//!     default_project: None,
+//!     credential: Credential::OauthBrowser,
+//! })?;
+//! let project = Selection { project: Some(ProjectId::parse("5")?), ..Selection::default() };
+//! session::update(&env, &project)?;
+//! let workspace = Selection { workspace: Some(WorkspaceId::parse("6")?), ..Selection::default() };
+//! session::update(&env, &workspace)?;
+//! let account = session::active_account(&env)?.expect("the first account is active");
+//! assert_eq!(account.project_id.as_deref(), Some("5"));
+//! assert_eq!(session::show(&env)?.workspace, Some(6));
+//! // All of it, with what `/me` said if it was asked lately.
+//! let all = Persisted::read(&env)?;
+//! assert_eq!(all.project.unwrap().id, "5");
+//! # Ok(())
+//! # }
+//! ```
 
 use super::{
     accounts::{AccountSummary, require, show as show_account},

@@ -1,6 +1,42 @@
 //! The namespace `targets`: list, show, add, remove, activate.
-//! Called by `cli/commands/target.rs` and by any Rust program; see [`super`] for an example.
+//! Called by `cli/commands/target.rs` and by any Rust program.
 //! Invariant: every change is one write of the config.
+//!
+//! ```
+//! use mp_proxy::{
+//!     model::{
+//!         account::{Account, Credential},
+//!         id::{Name, ProjectId, WorkspaceId},
+//!         region::Region,
+//!     },
+//!     ops::{accounts, session, targets},
+//!     sys::env::Env,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let home = tempfile::tempdir()?;
+//! # let home = home.path();
+//! let env = Env::new([("HOME", home.to_str().unwrap())], home);
+//! accounts::add(&env, &Account {
+//!     name: Name::parse("me")?,
+//!     region: Region::Eu,
+//!     default_project: None,
+//!     credential: Credential::OauthBrowser,
+//! })?;
+//! let project = ProjectId::parse("77")?;
+//! targets::add(&env, &Name::parse("shop")?, "me", &project, Some(WorkspaceId::parse("3")?))?;
+//! assert_eq!(targets::list(&env)?[0].name, "shop");
+//! assert_eq!(targets::show(&env, "shop")?.workspace, Some(3));
+//!
+//! targets::activate(&env, "shop")?;
+//! assert_eq!(session::show(&env)?.workspace, Some(3));
+//! assert_eq!(accounts::show(&env, Some("me"))?.project_id.as_deref(), Some("77"));
+//!
+//! targets::remove(&env, "shop")?;
+//! assert!(targets::list(&env)?.is_empty());
+//! # Ok(())
+//! # }
+//! ```
 
 use super::accounts::require;
 use crate::{

@@ -19,7 +19,8 @@ use crate::{
     store::clients::{self, Client, Kept},
     sys::{clock, env::Env, http::HttpClient},
 };
-use oauth2::{AuthorizationCode, ClientId, RedirectUrl, url::Url};
+pub use oauth2::url::Url;
+use oauth2::{AuthorizationCode, ClientId, RedirectUrl};
 use std::{future::pending, time::Duration};
 use tokio::sync::oneshot;
 
