@@ -451,6 +451,14 @@ fn the_first_run_says_how_to_start() {
         assert!(String::from_utf8_lossy(&shown.stderr).contains(command), "the same source");
     }
     assert!(piped(&home, &["-q", "account", "list"], "").stderr.is_empty());
+    let proxy = home.serve("http://127.0.0.1:9", &[]);
+    let log = fs::read_to_string(&proxy.log).unwrap();
+    for line in text.lines() {
+        assert!(log.contains(line), "`serve` says the same, a line each: {log}");
+    }
+    let answer = proxy.get("/api/query/x", "");
+    assert_eq!(answer.status, 503);
+    assert!(answer.json()["hint"].as_str().unwrap().contains("mp-proxy login"));
 }
 
 #[test]
@@ -475,27 +483,68 @@ fn what_me_said_is_remembered_for_that_credential_only() {
 
 #[test]
 fn shells_complete_the_names_of_the_config() {
-    let home = Home::new(COMMENTED).with("MP_PROXY_COMPLETE", "bash").with("_CLAP_IFS", "\n");
-    let complete = |words: &[&str]| {
+    let home = Home::new(COMMENTED);
+    let complete = |shell: &str, words: &[&str]| {
         let index = (words.len() - 1).to_string();
-        let output =
-            home.command(&[&["--"], words].concat()).env("_CLAP_COMPLETE_INDEX", index).output();
+        let output = home
+            .command(&[&["--"], words].concat())
+            .env("MP_PROXY_COMPLETE", shell)
+            .env("_CLAP_IFS", "\n")
+            .env("_CLAP_COMPLETE_INDEX", index)
+            .output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
-    assert!(complete(&["mp-proxy", "account", "use", "t"]).lines().any(|line| line == "team"));
-    assert!(
-        complete(&["mp-proxy", "session", "show", "--target", ""])
-            .lines()
-            .any(|line| line == "shop")
-    );
-    let plain = Home::new(COMMENTED);
+    let asked: [(&[&str], &str); 8] = [
+        (&["mp-proxy", "account", "use", "t"], "team"),
+        (&["mp-proxy", "account", "login", ""], "me"),
+        (&["mp-proxy", "-a", "c"], "ci"),
+        (&["mp-proxy", "session", "show", "--target", ""], "shop"),
+        (&["mp-proxy", "target", "remove", "s"], "shop"),
+        (&["mp-proxy", "serve", "--account", ""], "team"),
+        (&["mp-proxy", "account", "add", "--type", "o"], "oauth_browser"),
+        (&["mp-proxy", "account", "update", "ci", "--region", ""], "eu"),
+    ];
     for shell in ["bash", "zsh", "fish", "powershell"] {
-        let script = ok(&plain, &["completions", shell]);
+        for (words, wanted) in asked {
+            let said = complete(shell, words);
+            let found = said.lines().any(|line| line.split(['\t', ':']).next() == Some(wanted));
+            assert!(found, "{shell} {words:?}: {said}");
+        }
+        assert!(!complete(shell, &["mp-proxy", "account", "use", ""]).contains("hunter2"));
+        let script = ok(&home, &["completions", shell]);
         assert!(script.contains("MP_PROXY_COMPLETE") && script.contains("mp-proxy"), "{shell}");
     }
-    ok(&plain, &["man", "--out", "man"]);
-    let page = fs::read_to_string(plain.path("man/mp-proxy-account-add.1")).unwrap();
-    assert!(page.contains("service_account"), "{page}");
+    // A real shell, as a person has it after `source <(mp-proxy completions bash)`.
+    let script = "source <(mp-proxy completions bash); COMP_WORDS=(mp-proxy account use t); \
+                  COMP_CWORD=3; _clap_complete_mp_proxy mp-proxy t use; echo \"${COMPREPLY[@]}\"";
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_mp-proxy")).parent().unwrap();
+    let output = std::process::Command::new("bash")
+        .args(["--norc", "-c", script])
+        .env_clear()
+        .env("HOME", home.dir.path())
+        .env("PATH", format!("{}:/usr/bin:/bin", program.display()))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "team");
+    // A broken config completes nothing and says nothing.
+    home.write(".mp/config.toml", "[accounts\n");
+    assert_eq!(complete("bash", &["mp-proxy", "account", "use", "t"]), "");
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let home = Home::new(COMMENTED);
+    ok(&home, &["man", "--out", "man"]);
+    for (command, told) in [
+        ("mp-proxy", "verbose"),
+        ("mp-proxy-account-add", "service_account"),
+        ("mp-proxy-session-use", "target"),
+        ("mp-proxy-workspace-list", "refresh"),
+    ] {
+        let page = fs::read_to_string(home.path(&format!("man/{command}.1"))).unwrap();
+        assert!(page.starts_with(".ie") && page.contains(told), "{command}: {page}");
+    }
+    assert!(ok(&home, &["man"]).contains(".TH mp-proxy 1"));
 }
 
 #[test]

@@ -72,10 +72,10 @@ pub struct Add {
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
     /// service_account, oauth_browser or oauth_token
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", add = complete::types())]
     pub kind: String,
     /// us, eu or in; found out without it, or us for oauth_browser
-    #[arg(long, value_name = "REGION")]
+    #[arg(long, value_name = "REGION", add = complete::regions())]
     pub region: Option<String>,
     /// Project; MP_PROJECT_ID without it
     #[arg(long, value_name = "ID")]
@@ -104,7 +104,7 @@ pub struct Update {
     #[arg(value_name = "NAME", add = complete::accounts())]
     pub name: String,
     /// New region: us, eu or in
-    #[arg(long, value_name = "REGION")]
+    #[arg(long, value_name = "REGION", add = complete::regions())]
     pub region: Option<String>,
     /// New project
     #[arg(long, value_name = "ID")]

@@ -1,4 +1,4 @@
-//! Names that a shell completes: accounts and targets of the config. Called by the other files
+//! Words that a shell completes: accounts and targets of the config, types and regions. Called by the other files
 //! of `args`, and run only when a shell asks.
 //! Invariant: no error, no output, no network; a broken config completes nothing.
 
@@ -24,6 +24,18 @@ pub fn targets() -> ArgValueCandidates {
         let snapshot = load_once(&Env::process());
         snapshot.config.as_ref().map_or_else(|_| Vec::new(), |config| names(&config.target_names()))
     })
+}
+
+/// Completes the regions.
+#[must_use]
+pub fn regions() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| names(&["us", "eu", "in"]))
+}
+
+/// Completes the types of accounts.
+#[must_use]
+pub fn types() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| names(&["service_account", "oauth_browser", "oauth_token"]))
 }
 
 fn names(names: &[&str]) -> Vec<CompletionCandidate> {

@@ -1,5 +1,6 @@
 //! Arguments of `mp-proxy login` and `mp-proxy account login`. Called by `commands/login.rs`.
 
+use super::complete;
 use crate::{
     cli::output::OutputArgs,
     model::{
@@ -13,10 +14,10 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub struct Login {
     /// Name of the account; without it, one is made of the organization's name
-    #[arg(long, value_name = "NAME", value_parser = name)]
+    #[arg(long, value_name = "NAME", value_parser = name, add = complete::accounts())]
     pub name: Option<Name>,
     /// Region: us, eu or in; us for a browser login, else found out
-    #[arg(long, value_name = "REGION", value_parser = region)]
+    #[arg(long, value_name = "REGION", value_parser = region, add = complete::regions())]
     pub region: Option<Region>,
     /// Project of the account; must be one that the login can read
     #[arg(long, value_name = "ID", value_parser = project)]
@@ -42,7 +43,7 @@ pub struct Login {
 #[derive(Debug, Args)]
 pub struct AccountLogin {
     /// An account of type oauth_browser
-    #[arg(value_name = "NAME", value_parser = name)]
+    #[arg(value_name = "NAME", value_parser = name, add = complete::accounts())]
     pub name: Name,
     /// The browser's part.
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use super::service::{self, Service};
 use crate::{
-    auth::resolve::resolve,
+    auth::{first_run, resolve::resolve},
     cli::{
         args::{Log, LogFormat, LogLevel, Serve},
         commands::print,
@@ -80,6 +80,9 @@ async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
                 tracing::warn!("{warning}");
             }
             tracing::info!(account = %session.account.name, project = %session.project, region = %session.account.region, "base session");
+        }
+        Err(refusal) if refusal.hint.as_deref() == Some(&first_run::hint()) => {
+            tracing::warn!(code = refusal.code.as_str(), "no base session. {}", first_run::text());
         }
         // Requests that name all they need still work, and the files can heal.
         Err(refusal) => {
