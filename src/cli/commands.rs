@@ -95,9 +95,17 @@ pub fn run(cli: Cli, env: Arc<Env>) -> ExitCode {
 /// Ctrl-C ends a command with exit code 130, not by signal: a caller without a shell sees it so.
 /// Whatever is written is written atomically.
 fn exit_when_interrupted() {
-    std::thread::spawn(|| -> Option<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().ok()?;
-        runtime.block_on(async { signal(SignalKind::interrupt()).ok()?.recv().await })?;
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else {
+        return;
+    };
+    // Here, not in the thread: from now on no Ctrl-C comes too early.
+    let interrupted = {
+        let _inside = runtime.enter();
+        signal(SignalKind::interrupt())
+    };
+    let Ok(mut interrupted) = interrupted else { return };
+    std::thread::spawn(move || {
+        runtime.block_on(interrupted.recv());
         std::process::exit(INTERRUPTED)
     });
 }
