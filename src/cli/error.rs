@@ -89,20 +89,8 @@ fn exit_code(refusal: &Refusal) -> ExitCode {
         return ExitCode::from(4);
     }
     ExitCode::from(match refusal.code {
-        Code::AuthFailed
-        | Code::OauthTokenError
-        | Code::OauthRefreshError
-        | Code::OauthRefreshRevoked
-        | Code::OauthRegistrationError
-        | Code::OauthPortError
-        | Code::OauthTimeout
-        | Code::OauthStateMismatch
-        | Code::OauthPasteError
-        | Code::OauthAuthDenied
-        | Code::OauthBrowserError
-        | Code::OauthRegionProbeFailed
-        | Code::OauthNetworkUnreachable
-        | Code::BearerRequired => 2,
+        code if code.is_authentication() => 2,
+        Code::BearerRequired => 2,
         Code::InvalidArgument | Code::TargetMutuallyExclusive => 3,
         Code::ProjectNotFound => 4,
         Code::RateLimited => 5,

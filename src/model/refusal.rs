@@ -55,6 +55,27 @@ pub enum Code {
 }
 
 impl Code {
+    /// Whether it says that a credential could not be had, or was not accepted.
+    #[must_use]
+    pub const fn is_authentication(self) -> bool {
+        matches!(
+            self,
+            Self::AuthFailed
+                | Self::OauthTokenError
+                | Self::OauthRefreshError
+                | Self::OauthRefreshRevoked
+                | Self::OauthRegistrationError
+                | Self::OauthPortError
+                | Self::OauthTimeout
+                | Self::OauthStateMismatch
+                | Self::OauthPasteError
+                | Self::OauthAuthDenied
+                | Self::OauthBrowserError
+                | Self::OauthRegionProbeFailed
+                | Self::OauthNetworkUnreachable
+        )
+    }
+
     /// The code as it stands in JSON bodies and on the command line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

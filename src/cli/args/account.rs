@@ -2,7 +2,10 @@
 //! Secrets are no arguments: they come by stdin, by the name of a variable, or by a prompt.
 
 use super::{complete, login::AccountLogin, reach::Test};
-use crate::cli::output::OutputArgs;
+use crate::{
+    cli::output::OutputArgs,
+    model::refusal::{Code, Refusal},
+};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -80,18 +83,9 @@ pub struct Add {
     /// Project; MP_PROJECT_ID without it
     #[arg(long, value_name = "ID")]
     pub project: Option<String>,
-    /// User name of a service_account
-    #[arg(long, value_name = "NAME")]
-    pub username: Option<String>,
-    /// Read the secret of a service_account from stdin; MP_SECRET or a prompt without it
-    #[arg(long)]
-    pub secret_stdin: bool,
-    /// Variable that holds the token of an oauth_token account; MP_OAUTH_TOKEN is stored without it
-    #[arg(long, value_name = "VARIABLE")]
-    pub token_env: Option<String>,
-    /// Read the token of an oauth_token account from stdin
-    #[arg(long)]
-    pub token_stdin: bool,
+    /// The credential.
+    #[command(flatten)]
+    pub credential: CredentialArgs,
     /// How the answer looks.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -109,21 +103,50 @@ pub struct Update {
     /// New project
     #[arg(long, value_name = "ID")]
     pub project: Option<String>,
-    /// New user name (service_account)
-    #[arg(long, value_name = "NAME")]
-    pub username: Option<String>,
-    /// Read a new secret from stdin (service_account)
-    #[arg(long)]
-    pub secret_stdin: bool,
-    /// New variable that holds the token (oauth_token)
-    #[arg(long, value_name = "VARIABLE")]
-    pub token_env: Option<String>,
-    /// Read a new token from stdin (oauth_token)
-    #[arg(long)]
-    pub token_stdin: bool,
+    /// The credential.
+    #[command(flatten)]
+    pub credential: CredentialArgs,
     /// How the answer looks.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// What a credential is made of. One that is added may also come from MP_SECRET, MP_OAUTH_TOKEN
+/// or a prompt.
+#[derive(Debug, Args)]
+pub struct CredentialArgs {
+    /// User name of a service_account
+    #[arg(long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Read the secret of a service_account from stdin; `add` takes MP_SECRET or asks without it
+    #[arg(long)]
+    pub secret_stdin: bool,
+    /// Variable that holds the token of an oauth_token account; without it, `add` stores
+    /// MP_OAUTH_TOKEN
+    #[arg(long, value_name = "VARIABLE")]
+    pub token_env: Option<String>,
+    /// Read the token of an oauth_token account from stdin
+    #[arg(long)]
+    pub token_stdin: bool,
+}
+
+impl CredentialArgs {
+    /// There is one stdin, and one source of a token.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for flags that exclude each other.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if self.secret_stdin && self.token_stdin {
+            let text = "`--secret-stdin` and `--token-stdin` cannot both read stdin";
+            return Err(Refusal::new(Code::InvalidArgument, text)
+                .hint("an account has a secret or a token, never both"));
+        }
+        if self.token_env.is_some() && self.token_stdin {
+            let text = "`--token-env` and `--token-stdin` are two sources of one token";
+            return Err(Refusal::new(Code::InvalidArgument, text).hint("leave one of them out"));
+        }
+        Ok(())
+    }
 }
 
 /// `mp-proxy account remove`.

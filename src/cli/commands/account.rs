@@ -62,28 +62,23 @@ pub fn update(args: &Update, env: &Env, notes: Notes) -> ExitCode {
 fn updated(args: &Update, env: &Env) -> Result<Answer, Refusal> {
     let name = &args.name;
     let region = args.region.as_deref().map(region).transpose()?;
-    one_stdin(args.secret_stdin, args.token_stdin)?;
-    if args.token_env.is_some() && args.token_stdin {
-        return Err(Refusal::new(
-            Code::InvalidArgument,
-            "`--token-env` and `--token-stdin` are two sources of one token",
-        )
-        .hint("leave one of them out"));
-    }
+    let credential = &args.credential;
+    credential.check()?;
     let command = |flag: &str| format!("mp-proxy account update {name} {flag}");
-    let secret = args
+    let secret = credential
         .secret_stdin
         .then(|| secret::from_stdin("secret", &command("--secret-stdin")))
         .transpose()?;
-    let token = match &args.token_env {
+    let token = match &credential.token_env {
         Some(variable) => Some(TokenSource::Env(variable.clone())),
-        None if args.token_stdin => {
+        None if credential.token_stdin => {
             Some(TokenSource::Inline(secret::from_stdin("token", &command("--token-stdin"))?))
         }
         None => None,
     };
     let default_project = args.project.as_deref().map(axes::project_field).transpose()?;
-    let change = Change { region, default_project, username: args.username.clone(), secret, token };
+    let change =
+        Change { region, default_project, username: credential.username.clone(), secret, token };
     let mut changed = Vec::new();
     if let Some(region) = change.region {
         changed.push(format!("region {region}"));
@@ -167,18 +162,6 @@ pub(super) fn region(text: &str) -> Result<Region, Refusal> {
         Refusal::new(Code::InvalidArgument, format!("`--region` is {text:?}, {rule}"))
             .hint("pass --region us, --region eu or --region in")
     })
-}
-
-/// There is one stdin for two secrets.
-pub(super) fn one_stdin(secret: bool, token: bool) -> Result<(), Refusal> {
-    if secret && token {
-        return Err(Refusal::new(
-            Code::InvalidArgument,
-            "`--secret-stdin` and `--token-stdin` cannot both read stdin",
-        )
-        .hint("an account has a secret or a token, never both"));
-    }
-    Ok(())
 }
 
 /// How an account is told of in one line.

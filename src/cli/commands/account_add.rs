@@ -3,7 +3,7 @@
 //! is written before all is known.
 
 use super::{
-    account::{line, one_stdin, region},
+    account::{line, region},
     login::run_async,
 };
 use crate::{
@@ -84,25 +84,23 @@ impl Kind {
     /// Flags of another type are mistakes; the reference drops them silently.
     fn check(self, args: &Add) -> Result<(), Refusal> {
         let flags = [
-            ("--username", args.username.is_some(), Self::ServiceAccount),
-            ("--secret-stdin", args.secret_stdin, Self::ServiceAccount),
-            ("--token-env", args.token_env.is_some(), Self::OauthToken),
-            ("--token-stdin", args.token_stdin, Self::OauthToken),
+            ("--username", args.credential.username.is_some(), Self::ServiceAccount),
+            ("--secret-stdin", args.credential.secret_stdin, Self::ServiceAccount),
+            ("--token-env", args.credential.token_env.is_some(), Self::OauthToken),
+            ("--token-stdin", args.credential.token_stdin, Self::OauthToken),
         ];
-        one_stdin(args.secret_stdin, args.token_stdin)?;
+        args.credential.check()?;
         for (flag, given, owner) in flags {
             if given && owner != self {
                 return Err(invalid(format!("`{flag}` does not belong to `--type {}`", args.kind))
                     .hint(format!("leave {flag} out, or choose another --type")));
             }
         }
-        if self == Self::ServiceAccount && args.username.as_deref().is_none_or(str::is_empty) {
+        if self == Self::ServiceAccount
+            && args.credential.username.as_deref().is_none_or(str::is_empty)
+        {
             return Err(invalid("a service account needs `--username`")
                 .hint("pass --username with the name that Mixpanel showed"));
-        }
-        if args.token_env.is_some() && args.token_stdin {
-            return Err(invalid("`--token-env` and `--token-stdin` are two sources of one token")
-                .hint("leave one of them out"));
         }
         Ok(())
     }
@@ -125,8 +123,8 @@ fn project(args: &Add, env: &Env) -> Result<Option<ProjectId>, Refusal> {
 }
 
 fn service_account(args: &Add, env: &Env) -> Result<Credential, Refusal> {
-    let username = args.username.clone().unwrap_or_default();
-    let secret = if args.secret_stdin {
+    let username = args.credential.username.clone().unwrap_or_default();
+    let secret = if args.credential.secret_stdin {
         secret::from_stdin("secret", "mp-proxy account add … --secret-stdin")?
     } else if let Some(secret) = env.get(MP_SECRET) {
         SecretString::from(secret)
@@ -142,10 +140,10 @@ fn service_account(args: &Add, env: &Env) -> Result<Credential, Refusal> {
 }
 
 fn token(args: &Add, env: &Env) -> Result<TokenSource, Refusal> {
-    if let Some(variable) = &args.token_env {
+    if let Some(variable) = &args.credential.token_env {
         return Ok(TokenSource::Env(variable.clone()));
     }
-    let token = if args.token_stdin {
+    let token = if args.credential.token_stdin {
         secret::from_stdin("token", "mp-proxy account add … --token-stdin")?
     } else if let Some(token) = env.get(MP_OAUTH_TOKEN) {
         SecretString::from(token)
