@@ -59,6 +59,7 @@ pub use status::Status;
 pub use test_result::{AccountTestResult, Identity};
 
 use crate::{
+    auth::first_run,
     model::{
         account::Account,
         id::Name,
@@ -118,7 +119,7 @@ pub fn show(env: &Env, name: Option<&str>) -> Result<AccountSummary, Refusal> {
     let config = config(&snapshot)?;
     let name = match name {
         Some(name) => name,
-        None => config.active_account()?.ok_or_else(none_active)?,
+        None => config.active_account()?.ok_or_else(|| none_active(config))?,
     };
     summary(&snapshot, config, name)
 }
@@ -147,10 +148,12 @@ fn config(snapshot: &Snapshot) -> Result<&Config, Refusal> {
 }
 
 /// No account is named and none is active.
-pub(super) fn none_active() -> Refusal {
-    Refusal::config("no account is active")
-        .reason(Code::SessionUnresolved)
-        .hint("run: mp-proxy account use NAME")
+pub(super) fn none_active(config: &Config) -> Refusal {
+    let hint = match config.account_names().as_slice() {
+        [] => first_run::hint(),
+        names => format!("run: mp-proxy account use NAME, one of: `{}`", names.join("`, `")),
+    };
+    Refusal::config("no account is active").reason(Code::SessionUnresolved).hint(hint)
 }
 
 fn summary(snapshot: &Snapshot, config: &Config, name: &str) -> Result<AccountSummary, Refusal> {

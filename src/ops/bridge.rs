@@ -102,7 +102,7 @@ pub fn export(env: &Env, export: &Export<'_>) -> Result<Exported, Refusal> {
     let config = snapshot.config.as_ref().map_err(Clone::clone)?;
     let account = match export.account {
         Some(name) => config.account(name)?,
-        None => config.account(config.active_account()?.ok_or_else(none_active)?)?,
+        None => config.account(config.active_account()?.ok_or_else(|| none_active(config))?)?,
     };
     let document = document(env, config, &account, export)?;
     let path = env.cwd().join(export.to);

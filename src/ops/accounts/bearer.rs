@@ -78,7 +78,7 @@ fn account(snapshot: &Snapshot, name: Option<&str>) -> Result<Arc<Account>, Refu
     }
     let bridge = snapshot.bridge.as_ref().map_err(Clone::clone)?;
     match (name, bridge) {
-        (None, None) => Err(none_active()),
+        (None, None) => Err(none_active(config)),
         (None, Some(bridge)) => Ok(Arc::clone(&bridge.account)),
         (Some(name), Some(bridge)) if bridge.account.name.as_str() == name => {
             Ok(Arc::clone(&bridge.account))
