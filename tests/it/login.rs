@@ -280,7 +280,9 @@ fn a_login_that_cannot_begin_says_so_at_once() {
     let down = Login::start_at(&home, &format!("http://{dead}"), &EXPLICIT);
     ended(down, 2, "OAUTH_REGISTRATION_ERROR");
     // No browser, and nobody to print for.
-    let login = Login::start(&home, &upstream, &["account", "login", "me", "--json"]);
+    let mut command = home.command(&["account", "login", "me", "--json"]);
+    command.env("PATH", "/nowhere");
+    let login = Login::start_with(command, &upstream.url());
     ended(login, 2, "OAUTH_BROWSER_ERROR");
     // Every port busy, one of them on the other loopback address only.
     let mut busy: Vec<_> =
