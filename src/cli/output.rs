@@ -150,6 +150,16 @@ pub struct Door {
 }
 
 impl Door {
+    /// Whether notes and progress are printed: a program that reads a failure from stderr finds
+    /// that line alone there.
+    #[must_use]
+    pub const fn notes(self) -> Notes {
+        match self.form() {
+            Form::Json => Notes::Hide,
+            Form::Text => self.notes,
+        }
+    }
+
     /// How refusals are written.
     #[must_use]
     pub const fn form(self) -> Form {
@@ -173,7 +183,7 @@ impl Door {
     /// # Errors
     /// `CONFIG_ERROR` if stdout cannot be written.
     pub fn write(self, answer: &Answer) -> Result<(), Refusal> {
-        if self.notes == Notes::Show && self.form() == Form::Text {
+        if self.notes() == Notes::Show {
             for note in &answer.notes {
                 say(note);
             }

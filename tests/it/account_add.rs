@@ -35,7 +35,7 @@ fn refused(home: &Home, args: &[&str]) -> (i32, Value) {
     let output = piped(home, &[args, &["--json"]].concat(), "s3cr3t\n");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!said.contains("s3cr3t") && !said.contains("t-1"), "{said}");
-    let error: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    let error: Value = serde_json::from_str(&said).unwrap();
     (output.status.code().unwrap(), error["error"].clone())
 }
 

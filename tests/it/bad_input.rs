@@ -89,8 +89,9 @@ fn error(args: &[&str], output: &Output) -> (i32, Value) {
     for secret in ["s3cr3t", "hunter2", "t0ken"] {
         assert!(!said.contains(secret), "{args:?}: {said}");
     }
-    let line = said.lines().last().unwrap_or_default();
-    let document: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{args:?}: {said}"));
+    // The one line on stderr, so that a program can read it.
+    let document: Value =
+        serde_json::from_str(&said).unwrap_or_else(|_| panic!("{args:?}: {said}"));
     let error = document["error"].clone();
     assert!(
         error["hint"].as_str().is_some_and(|hint| hint.len() > 8),

@@ -129,6 +129,15 @@ fn a_service_account_is_found_in_its_region() {
     let output = run(&home, &url, &SERVICE, &["--project", "2002"], "");
     let done = answer(&output);
     assert_eq!((&done["name"], &done["region"]), (&json!("acme"), &json!("eu")));
+    // People see what takes its time, programs the answer alone.
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let other = Home::new("");
+    let output = other
+        .command(&["login", "--project", "2002"])
+        .env("MP_PROXY_UPSTREAM", &url)
+        .envs(SERVICE)
+        .output()
+        .unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("looking for the region: `eu`"));
     let text = config(&home);
     assert!(text.starts_with("# mine\n") && text.contains("secret = \"s3cr3t-one\""), "{text}");
@@ -265,8 +274,10 @@ fn a_token_is_kept_where_it_was() {
     // A stale project is warned of, and then the terminal would be asked.
     let stale = [("MP_OAUTH_TOKEN", token.as_str()), ("MP_PROJECT_ID", "31")];
     let output = run(&home, &url, &stale, &["--name", "stale"], "");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("`MP_PROJECT_ID` names a project"));
     assert_eq!(refusal(&output).0, Some(1));
+    let mut told = home.command(&["login", "--name", "stale"]);
+    let told = told.env("MP_PROXY_UPSTREAM", &url).envs(stale).output().unwrap();
+    assert!(String::from_utf8_lossy(&told.stderr).contains("`MP_PROJECT_ID` names a project"));
     // Logged in again without flags, it goes on being read from its variable.
     let both = [("MINE", token.as_str()), ("MP_OAUTH_TOKEN", token.as_str())];
     answer(&run(&home, &url, &both, &["--name", "acme"], ""));

@@ -28,7 +28,8 @@ use std::process::ExitCode;
 /// Runs the command.
 #[must_use]
 pub fn add(args: &Add, env: &Env, notes: Notes) -> ExitCode {
-    args.output.door(notes).finish(added(args, env, notes))
+    let door = args.output.door(notes);
+    door.finish(added(args, env, door.notes()))
 }
 
 fn added(args: &Add, env: &Env, notes: Notes) -> Result<Answer, Refusal> {

@@ -23,13 +23,14 @@ use std::{process::ExitCode, time::Duration};
 #[must_use]
 pub fn login(args: Login, env: &Env, notes: Notes) -> ExitCode {
     let door = args.output.door(notes);
-    door.finish(guided(args, env, notes))
+    door.finish(guided(args, env, door.notes()))
 }
 
 /// Runs `mp-proxy account login`.
 #[must_use]
 pub fn account_login(args: &AccountLogin, env: &Env, notes: Notes) -> ExitCode {
-    args.output.door(notes).finish(explicit(args, env, notes))
+    let door = args.output.door(notes);
+    door.finish(explicit(args, env, door.notes()))
 }
 
 fn guided(args: Login, env: &Env, notes: Notes) -> Result<Answer, Refusal> {

@@ -35,7 +35,7 @@ const ASKING: &str = "asking Mixpanel what this account reaches";
 #[must_use]
 pub fn test(args: &Test, outer: Axes, env: &Env, notes: Notes) -> ExitCode {
     let chosen = Axes::default().or(outer, env).selection();
-    let waiting = Wait::with(notes, ASKING);
+    let waiting = Wait::with(args.output.door(notes).notes(), ASKING);
     let result = match &chosen {
         Ok(chosen) => reach::test(env, args.name.as_deref(), chosen),
         Err(refusal) => {
@@ -55,7 +55,7 @@ pub fn test(args: &Test, outer: Axes, env: &Env, notes: Notes) -> ExitCode {
 pub fn projects(args: &ListProjects, outer: Axes, env: &Env, notes: Notes) -> ExitCode {
     let listed = || {
         let chosen = Axes::default().or(outer, env).selection()?;
-        let _waiting = Wait::with(notes, ASKING);
+        let _waiting = Wait::with(args.output.door(notes).notes(), ASKING);
         let all = reach::projects(env, &chosen, freshness(args.refresh))?;
         Answer::records(&all, &PROJECTS, "(no projects accessible via /me)")
     };
@@ -70,7 +70,7 @@ pub fn workspaces(args: &ListWorkspaces, outer: Axes, env: &Env, notes: Notes) -
         if let Some(text) = &args.project {
             chosen.project = Some(axes::project("--project", text)?);
         }
-        let _waiting = Wait::with(notes, ASKING);
+        let _waiting = Wait::with(args.output.door(notes).notes(), ASKING);
         let all = reach::workspaces(env, &chosen, freshness(args.refresh))?;
         Answer::records(&all, &WORKSPACES, "(no workspaces accessible via /me)")
     };
