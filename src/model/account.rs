@@ -61,8 +61,8 @@ impl Account {
 pub struct Target {
     /// Its name; not validated on read, as in the reference (quirk M6).
     pub name: String,
-    /// The account that it refers to.
-    pub account: Name,
+    /// The account that it refers to; not validated on read either.
+    pub account: String,
     /// The project.
     pub project: ProjectId,
     /// The workspace, if it has one.
@@ -72,8 +72,8 @@ pub struct Target {
 /// The `[active]` block of the config.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Active {
-    /// The active account.
-    pub account: Option<Name>,
+    /// The active account; not validated on read, as in the reference.
+    pub account: Option<String>,
     /// The active workspace.
     pub workspace: Option<WorkspaceId>,
 }

@@ -113,15 +113,29 @@ pub fn list(env: &Env) -> Result<Vec<AccountSummary>, Refusal> {
 /// One account; `None` means the active one.
 ///
 /// # Errors
-/// `CONFIG_ERROR`, with the reason `ACCOUNT_NOT_FOUND` for one that is not configured.
+/// `CONFIG_ERROR`, with the reason `ACCOUNT_NOT_FOUND` for one that is not configured; also if
+/// another account block is broken, as in the reference.
 pub fn show(env: &Env, name: Option<&str>) -> Result<AccountSummary, Refusal> {
     let snapshot = load_once(env);
     let config = config(&snapshot)?;
     let name = match name {
         Some(name) => name,
-        None => config.active_account()?.ok_or_else(|| none_active(config))?,
+        None => {
+            let active = config.active_account()?.filter(|name| !name.is_empty());
+            active.ok_or_else(|| none_active(config))?
+        }
     };
+    config.accounts_are_whole()?;
     summary(&snapshot, config, name)
+}
+
+/// One account, whatever the others are.
+///
+/// # Errors
+/// As [`show`].
+pub(super) fn alone(env: &Env, name: &str) -> Result<AccountSummary, Refusal> {
+    let snapshot = load_once(env);
+    summary(&snapshot, config(&snapshot)?, name)
 }
 
 /// Removes the tokens of an account from this machine; says whether there were any.
@@ -165,7 +179,7 @@ fn summary(snapshot: &Snapshot, config: &Config, name: &str) -> Result<AccountSu
         region: account.region.as_str(),
         status: known.status,
         // A broken `[active]` is no reason to hide the accounts (quirk C7).
-        is_active: config.active_account().is_ok_and(|active| active == Some(name)),
+        is_active: config.is_active(name),
         referenced_by_targets: config.targets_of(name),
         user_email: known.user_email,
         project_id: account.default_project.as_ref().map(ToString::to_string),

@@ -43,7 +43,7 @@
 //! ```
 
 use super::{
-    accounts::{AccountSummary, require, show as show_account},
+    accounts::{AccountSummary, alone, require},
     targets,
 };
 use crate::{
@@ -69,10 +69,7 @@ pub struct ActiveSession {
 
 impl From<Active> for ActiveSession {
     fn from(active: Active) -> Self {
-        Self {
-            account: active.account.map(|name| name.to_string()),
-            workspace: active.workspace.map(WorkspaceId::get),
-        }
+        Self { account: active.account, workspace: active.workspace.map(WorkspaceId::get) }
     }
 }
 
@@ -105,7 +102,7 @@ pub fn update(env: &Env, change: &Selection) -> Result<ActiveSession, Refusal> {
     }
     edit(env, |draft| {
         if let Some(name) = &change.account {
-            draft.set_active_account(&require(draft, name)?)?;
+            draft.set_active_account(require(draft, name)?.as_str())?;
         }
         if change.workspace.is_some() {
             draft.set_active_workspace(change.workspace)?;
@@ -137,5 +134,5 @@ pub fn no_account_for_project() -> Refusal {
 /// `CONFIG_ERROR` if the file or `[active]` is broken.
 pub fn active_account(env: &Env) -> Result<Option<AccountSummary>, Refusal> {
     // An account that is gone or broken has no project to show, as in the reference.
-    Ok(show(env)?.account.and_then(|name| show_account(env, Some(&name)).ok()))
+    Ok(show(env)?.account.and_then(|name| alone(env, &name).ok()))
 }

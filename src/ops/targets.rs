@@ -67,7 +67,7 @@ impl From<account::Target> for Target {
     fn from(target: account::Target) -> Self {
         Self {
             name: target.name,
-            account: target.account.to_string(),
+            account: target.account,
             project: target.project.to_string(),
             workspace: target.workspace.map(WorkspaceId::get),
         }
@@ -113,7 +113,7 @@ pub fn add(
         }
         let target = account::Target {
             name: name.to_string(),
-            account,
+            account: account.to_string(),
             project: project.clone(),
             workspace,
         };
@@ -143,7 +143,7 @@ pub fn remove(env: &Env, name: &str) -> Result<(), Refusal> {
 pub fn activate(env: &Env, name: &str) -> Result<Target, Refusal> {
     edit(env, |draft| {
         let target = draft.before().target(name)?;
-        if !draft.has_account(target.account.as_str()) {
+        if !draft.has_account(&target.account) {
             let message = format!(
                 "target `{name}` refers to account `{}`, which is not configured",
                 target.account
@@ -153,7 +153,7 @@ pub fn activate(env: &Env, name: &str) -> Result<Target, Refusal> {
                 target.account
             )));
         }
-        draft.set_project(target.account.as_str(), &target.project)?;
+        draft.set_project(&target.account, &target.project)?;
         draft.replace_active(&target.account, target.workspace)?;
         Ok(target.into())
     })

@@ -243,7 +243,7 @@ fn targets(rules: &Rules, subject: &Subject<'_>) -> Result<(), Refusal> {
     let session = subject.session;
     let config = subject.snapshot.config.as_ref();
     let stands_for = |target: &Target| {
-        target.account == session.account.name && target.project == session.project
+        target.account == session.account.name.as_str() && target.project == session.project
     };
     let disguised = rules.targets.deny.iter().find(|name| {
         config.is_ok_and(|config| config.target(name).is_ok_and(|target| stands_for(&target)))

@@ -29,6 +29,8 @@ pub struct Config {
     custom_header: Result<Option<Header>, Refusal>,
     /// Target and account of every target block, whatever else is in it.
     references: Vec<(String, String)>,
+    /// `[active].account`, whatever else is in the block.
+    marked: Option<String>,
 }
 
 impl Config {
@@ -43,6 +45,7 @@ impl Config {
             active_workspace: Ok(None),
             custom_header: Ok(None),
             references: Vec::new(),
+            marked: None,
         }
     }
 
@@ -84,6 +87,8 @@ impl Config {
                 .map_or(Ok(None), |item| file.block("[active]", item, None, active_workspace)),
             custom_header: file.custom_header(root),
             references: references(root),
+            marked: block
+                .and_then(|item| Some(item.as_table_like()?.get("account")?.as_str()?.to_owned())),
         })
     }
 
@@ -126,6 +131,21 @@ impl Config {
     /// `CONFIG_ERROR` if the block is malformed.
     pub fn active_workspace(&self) -> Result<Option<WorkspaceId>, Refusal> {
         self.active_workspace.clone()
+    }
+
+    /// Whether `[active]` names this account, whatever else is wrong with the block.
+    #[must_use]
+    pub fn is_active(&self, account: &str) -> bool {
+        self.marked.as_deref() == Some(account)
+    }
+
+    /// That every account block is whole, which the summaries of the reference ask for.
+    ///
+    /// # Errors
+    /// `CONFIG_ERROR` of the first one that is broken, or of a section that is no table.
+    pub fn accounts_are_whole(&self) -> Result<(), Refusal> {
+        let blocks = self.accounts.as_ref().map_err(Clone::clone)?;
+        blocks.values().try_for_each(|block| block.as_ref().map(drop).map_err(Clone::clone))
     }
 
     /// The environment variables that hold tokens of accounts (`token_env`).
@@ -208,7 +228,7 @@ fn target(name: &str, block: &Map<String, Value>) -> Result<Target, Problem> {
     let missing = |key: &str| Problem::rule(key, "is missing");
     Ok(Target {
         name: name.into(),
-        account: account_block::name(block, "account")?.ok_or_else(|| missing("account"))?,
+        account: account_block::text(block, "account")?.ok_or_else(|| missing("account"))?.into(),
         project: account_block::project(block, "project")?.ok_or_else(|| missing("project"))?,
         workspace: account_block::workspace(block, "workspace")?,
     })
@@ -217,7 +237,7 @@ fn target(name: &str, block: &Map<String, Value>) -> Result<Target, Problem> {
 fn active(block: &Map<String, Value>) -> Result<Active, Problem> {
     active_keys(block)?;
     Ok(Active {
-        account: account_block::name(block, "account")?,
+        account: account_block::text(block, "account")?.map(str::to_owned),
         workspace: account_block::workspace(block, "workspace")?,
     })
 }

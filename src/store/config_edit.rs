@@ -10,7 +10,7 @@ use super::{
 use crate::{
     model::{
         account::{Account, Active, Credential, Target, TokenSource},
-        id::{Name, ProjectId, WorkspaceId},
+        id::{ProjectId, WorkspaceId},
         refusal::Refusal,
         region::Region,
     },
@@ -104,6 +104,7 @@ impl Draft {
                     .unwrap_or(refusal));
             }
         }
+        after.accounts_are_whole()?;
         Ok(text)
     }
 
@@ -261,8 +262,8 @@ impl Draft {
     ///
     /// # Errors
     /// As [`Self::add_account`].
-    pub fn set_active_account(&mut self, name: &Name) -> Result<(), Refusal> {
-        self.set(&["active"], "account", name.as_str())
+    pub fn set_active_account(&mut self, name: &str) -> Result<(), Refusal> {
+        self.set(&["active"], "account", name)
     }
 
     /// Sets or clears `[active].workspace`.
@@ -292,7 +293,7 @@ impl Draft {
     /// As [`Self::add_account`].
     pub fn replace_active(
         &mut self,
-        account: &Name,
+        account: &str,
         workspace: Option<WorkspaceId>,
     ) -> Result<(), Refusal> {
         let keys = self.layout.keys(&["active"]).map_err(|error| self.refusal(&error))?;

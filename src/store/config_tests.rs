@@ -64,9 +64,7 @@ fn errors_name_the_place_and_never_the_text() {
 
 #[test]
 fn blocks_of_the_wrong_shape() {
-    for active in
-        ["workspace = true", "workspace = 0", "project = \"1\"", "account = \"a b\"", "x = 1"]
-    {
+    for active in ["workspace = true", "workspace = 0", "project = \"1\"", "account = 3", "x = 1"] {
         let config = parse(&format!("[active]\n{active}\n")).unwrap();
         let error = config.active().unwrap_err();
         assert!(error.message.starts_with("`c.toml:2` [active]: "), "{}", error.message);
@@ -82,4 +80,18 @@ fn blocks_of_the_wrong_shape() {
         assert!(config.custom_header().unwrap_err().message.contains("c.toml:2"));
     }
     assert!(Config::empty().active().unwrap() == Active::default());
+    for section in ["accounts = 3", "[[accounts]]\nx = 1"] {
+        assert!(parse(section).unwrap().accounts_are_whole().is_err());
+    }
+    assert!(parse("targets = []").unwrap().targets_are_a_table().is_err());
+}
+
+#[test]
+fn names_that_no_account_can_have_are_read_where_they_only_refer() {
+    let text = "[active]\naccount = \"a b\"\n[targets.t]\naccount = \"\"\nproject = \"1\"\n";
+    let config = parse(text).unwrap();
+    assert_eq!(config.active().unwrap().account.as_deref(), Some("a b"));
+    assert_eq!(config.target("t").unwrap().account, "");
+    // A block with a problem elsewhere still marks its account.
+    assert!(parse("[active]\naccount = \"a\"\nx = 1\n").unwrap().is_active("a"));
 }

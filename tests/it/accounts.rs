@@ -298,6 +298,29 @@ fn broken_files_are_never_written_over() {
             "nothing was left beside it"
         );
     }
+    // Nor does a summary leave the broken one out in silence.
+    for (text, place) in [("[[accounts]]\nx = 1\n", ":1`"), ("accounts = 3\n", ":1`")] {
+        for verb in [&["account", "list"][..], &["workspace", "use", "4"]] {
+            let (exit, error) = refused(&Home::new(text), verb, "");
+            assert!(exit == 1 && error["message"].as_str().unwrap().contains(place), "{error}");
+        }
+    }
+    let beside = COMMENTED.replace("region = \"in\"", "region = \"mars\"");
+    for verb in [&["account", "list"][..], &["account", "show", "ci"], &["account", "token", "ci"]]
+    {
+        let (exit, error) = refused(&Home::new(&beside), verb, "");
+        assert!(exit == 1 && error["message"].as_str().unwrap().contains(".me]"), "{error}");
+    }
+    // A number with a sign is a bad value, not a flag.
+    let home = Home::new(COMMENTED);
+    for verb in [
+        &["account", "update", "ci", "--project", "-1"][..],
+        &["account", "add", "n", "--type", "oauth_browser", "--project", "-1"],
+        &["target", "add", "n", "--account", "ci", "--project", "-1"],
+    ] {
+        let (exit, error) = refused(&home, verb, "");
+        assert_eq!((exit, &error["code"]), (1, &json!("CONFIG_ERROR")), "{error}");
+    }
     // The broken block itself can be mended and removed (M8).
     let broken = COMMENTED.replace("region = \"in\"", "region = \"mars\"");
     let home = Home::new(&broken);

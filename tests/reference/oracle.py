@@ -173,7 +173,7 @@ def config(names):
         parts.append((f"accounts.{name}", account()))
     for name in ["t1", "t2", '"odd name"']:
         if chance(60):
-            target = {"account": odd(some(*names) if names else "a", "nobody", 3, percent=8), "project": odd(project(), "x", 4, "", percent=6)}
+            target = {"account": odd(some(*names) if names else "a", "nobody", 3, "", "bad name", "x" * 65, percent=10), "project": odd(project(), "x", 4, "", percent=6)}
             if chance(50):
                 target["workspace"] = workspace()
             if chance(4):

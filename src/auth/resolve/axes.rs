@@ -34,7 +34,7 @@ pub(super) fn account_axis(
     }
     if let Some(target) = target {
         let source = format!("target:{}", target.name);
-        return Ok((inputs.config.account(target.account.as_str())?, source));
+        return Ok((inputs.config.account(&target.account)?, source));
     }
     if let Some(bridge) = inputs.bridge {
         return Ok((Arc::clone(&bridge.account), "bridge".to_owned()));

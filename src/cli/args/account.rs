@@ -15,6 +15,8 @@ pub enum AccountCommand {
     /// All accounts
     List(List),
     /// Add an account; the first one becomes active
+    ///
+    /// `mp-proxy login` is the guided way: it finds region, project and name.
     Add(Box<Add>),
     /// Change fields of an account; its type stays
     Update(Update),
@@ -81,7 +83,7 @@ pub struct Add {
     #[arg(long, value_name = "REGION", add = complete::regions())]
     pub region: Option<String>,
     /// Project; MP_PROJECT_ID without it
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub project: Option<String>,
     /// The credential.
     #[command(flatten)]
@@ -101,7 +103,7 @@ pub struct Update {
     #[arg(long, value_name = "REGION", add = complete::regions())]
     pub region: Option<String>,
     /// New project
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub project: Option<String>,
     /// The credential.
     #[command(flatten)]
@@ -176,7 +178,7 @@ pub struct ExportBridge {
     #[arg(long, value_name = "PATH", default_value = "mixpanel_auth.json")]
     pub to: PathBuf,
     /// Project that the bridge pins
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub project: Option<String>,
     /// Workspace that the bridge pins
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]

@@ -20,7 +20,7 @@ pub struct Axes {
     #[arg(short, long, value_name = "NAME", add = complete::accounts())]
     account: Option<String>,
     /// Use this project
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", allow_hyphen_values = true)]
     project: Option<String>,
     /// Use this workspace
     #[arg(short, long, value_name = "ID", allow_hyphen_values = true)]

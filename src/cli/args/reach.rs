@@ -30,7 +30,7 @@ pub struct ListProjects {
 #[derive(Debug, Args)]
 pub struct ListWorkspaces {
     /// Project to list; without it, that of the session
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", allow_hyphen_values = true)]
     pub project: Option<String>,
     /// Ask the server, even if an answer of the last day is there
     #[arg(long)]

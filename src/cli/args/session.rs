@@ -41,7 +41,7 @@ pub struct Use {
     #[arg(short, long, value_name = "NAME", add = complete::accounts())]
     pub account: Option<String>,
     /// New project of the account
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", allow_hyphen_values = true)]
     pub project: Option<String>,
     /// New active workspace
     #[arg(short, long, value_name = "ID", allow_hyphen_values = true)]

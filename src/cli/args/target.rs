@@ -29,7 +29,7 @@ pub struct Add {
     #[arg(short, long, value_name = "NAME", add = complete::accounts())]
     pub account: String,
     /// The project
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", allow_hyphen_values = true)]
     pub project: String,
     /// The workspace
     #[arg(short, long, value_name = "ID", allow_hyphen_values = true)]

@@ -69,7 +69,10 @@ fn use_workspace(text: &str, env: &Env) -> Result<Answer, Refusal> {
 fn show_workspace(env: &Env) -> Result<Answer, Refusal> {
     let active = session::show(env)?;
     let text = active.workspace.map_or_else(
-        || "(none: a request is sent without a workspace)".to_owned(),
+        || {
+            "(none: a request is sent without one, and auto-resolved where its path has a `~`)"
+                .to_owned()
+        },
         |workspace| workspace.to_string(),
     );
     Answer::one(&active, text)

@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// thread: call it outside of a runtime.
 ///
 /// # Errors
-/// `CONFIG_ERROR` for an unknown account; `OAUTH_TOKEN_ERROR`, `OAUTH_REFRESH_ERROR` and
+/// `CONFIG_ERROR` for an unknown account or a broken account block; `OAUTH_TOKEN_ERROR`, `OAUTH_REFRESH_ERROR` and
 /// `OAUTH_REFRESH_REVOKED` without a usable token.
 ///
 /// ```
@@ -74,6 +74,7 @@ fn account(snapshot: &Snapshot, name: Option<&str>) -> Result<Arc<Account>, Refu
     if let Some(name) = name
         && config.account_names().contains(&name)
     {
+        config.accounts_are_whole()?;
         return config.account(name);
     }
     let bridge = snapshot.bridge.as_ref().map_err(Clone::clone)?;

@@ -34,7 +34,7 @@ pub fn add(env: &Env, account: &Account) -> Result<AccountSummary, Refusal> {
         }
         draft.add_account(account)?;
         if draft.before().account_names().is_empty() {
-            draft.set_active_account(name)?;
+            draft.set_active_account(name.as_str())?;
         }
         Ok(())
     })?;
@@ -149,7 +149,7 @@ fn refuse_to_strand_tokens(
 /// `CONFIG_ERROR`, with the reason `ACCOUNT_NOT_FOUND` for one that is not configured.
 pub fn activate(env: &Env, name: &str) -> Result<(), Refusal> {
     edit(env, |draft| {
-        draft.set_active_account(&require(draft, name)?)?;
+        draft.set_active_account(require(draft, name)?.as_str())?;
         draft.set_active_workspace(None)
     })
 }

@@ -171,7 +171,7 @@ impl<'a> Book<'a> {
 }
 
 fn activate(draft: &mut Draft, name: &Name) -> Result<(), Refusal> {
-    draft.set_active_account(name)?;
+    draft.set_active_account(name.as_str())?;
     draft.set_active_workspace(None)
 }
 

@@ -76,7 +76,7 @@ pub fn detect(told: &Told, env: &Env) -> Result<Kind, Refusal> {
     let kind = match (&told.service_account, &told.token_env) {
         (Some(_), Some(_)) => {
             return invalid(
-                "`--service-account` and `--token-env` exclude each other".into(),
+                "`--service-account` and `--token-env` are mutually exclusive".into(),
                 "run: mp-proxy login --service-account, or: mp-proxy login --token-env NAME",
             );
         }

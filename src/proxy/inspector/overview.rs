@@ -5,7 +5,6 @@ use crate::{
     auth::{describe::session_json, resolve::resolve},
     model::{
         account::{Account, Credential, TokenSource},
-        id::Name,
         refusal::Refusal,
     },
     proxy::{
@@ -101,14 +100,13 @@ fn problem(refusal: &Refusal) -> Value {
 
 fn accounts(snapshot: &Snapshot) -> Vec<Value> {
     let Ok(config) = &snapshot.config else { return Vec::new() };
-    let active = config.active().ok().and_then(|active| active.account);
     let one = |name: &str| match config.account(name) {
         Ok(account) => json!({
             "name": name,
             "type": account.type_name(),
             "region": account.region.as_str(),
             "default_project": account.default_project.as_ref().map(|id| id.as_str()),
-            "active": active.as_ref().map(Name::as_str) == Some(name),
+            "active": config.is_active(name),
             "credential": credential(&account),
             "expires_at": expires_at(snapshot, &account),
         }),
