@@ -68,4 +68,5 @@ mod tls_listener;
 mod tokens;
 mod tokens_bridge;
 mod unix_socket;
+mod verbs;
 mod wire;

@@ -19,7 +19,7 @@ use mp_proxy::{
 use serde_json::{Map, Value, json};
 use std::{path::Path, process::Command};
 
-fn number(variable: &str, default: usize) -> usize {
+pub fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
