@@ -8,7 +8,7 @@ use std::{fs, process::Command};
 
 #[test]
 fn random_verbs_do_what_the_reference_does() {
-    let count = number("MP_PROXY_ORACLE_CASES", 150);
+    let count = number("MP_PROXY_ORACLE_CASES", 100);
     let seed = number("MP_PROXY_ORACLE_SEED", 20_260_101);
     let home = Home::new("");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference/verbs.py");
