@@ -258,7 +258,10 @@ fn summary(account: &Account, me: &Me, env: &Env) -> Result<AccountSummary, Refu
         status: Status::Ok,
         user_email: me.user_email.clone(),
         project_id: project.map(ToString::to_string),
-        project_name: project.and_then(|id| me.project(id)).map(|project| project.name.clone()),
+        project_name: project
+            .and_then(|id| me.project(id))
+            .map(|project| project.name.clone())
+            .filter(|name| !name.is_empty()),
         ..accounts::show(env, Some(account.name.as_str()))?
     })
 }
