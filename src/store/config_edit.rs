@@ -341,6 +341,8 @@ impl Draft {
 
 /// TOML's integers end where `i64` does.
 fn number(workspace: WorkspaceId) -> Result<i64, Refusal> {
-    i64::try_from(workspace.get())
-        .map_err(|_| Refusal::config(format!("workspace {workspace} is too large for the config")))
+    i64::try_from(workspace.get()).map_err(|_| {
+        Refusal::config(format!("workspace {workspace} is too large for the config"))
+            .hint("use the number that `mp-proxy workspace list` shows")
+    })
 }

@@ -130,6 +130,7 @@ fn lists<T>(
             parse(&text).map_err(|rule| {
                 let message = format!("`--{flag}-{what}` holds {text:?}, it {rule}");
                 Refusal::new(Code::InvalidArgument, message)
+                    .hint(format!("mend the value, or leave `--{flag}-{what}` out; mp-proxy serve --help has the forms"))
             })
         };
         texts.map(one).collect::<Result<Vec<T>, Refusal>>()
