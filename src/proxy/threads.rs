@@ -24,6 +24,10 @@ use tokio::{
     sync::oneshot,
 };
 
+/// Threads of one runtime for what blocks: name lookups, files, locks. Without a limit, a burst of
+/// new connections would start one for each lookup.
+const MOST_BLOCKING: usize = 8;
+
 /// One thread with a runtime of its own.
 pub(super) struct Thread {
     handle: Handle,
@@ -39,7 +43,10 @@ impl Thread {
         proxy: &Arc<Proxy>,
         connector: &Connector,
     ) -> io::Result<Self> {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(MOST_BLOCKING)
+            .build()?;
         let handle = runtime.handle().clone();
         let worker = Arc::new(Worker::new(Arc::clone(proxy), connector.clone()));
         let (end, ended) = oneshot::channel::<()>();
