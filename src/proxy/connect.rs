@@ -10,7 +10,7 @@ use crate::{model::refusal::Refusal, sys::env::Env};
 use http::Uri;
 use hyper_util::{
     client::{
-        legacy::connect::{HttpConnector, proxy::Tunnel},
+        legacy::connect::{HttpConnector, dns::GaiResolver, proxy::Tunnel},
         proxy::matcher::Matcher,
     },
     rt::TokioIo,
@@ -32,6 +32,9 @@ use tower_service::Service as _;
 
 /// rustls asks for 4 KiB at a time; one read of a whole TLS record costs a quarter of the calls.
 const READ_AHEAD: usize = 17 * 1024;
+
+/// RFC 8305 §8: the recommended connection attempt delay.
+const NEXT_FAMILY: Duration = Duration::from_millis(250);
 
 /// Opens connections. Cheap to clone; TLS sessions are resumed across all clones.
 #[derive(Clone)]
@@ -55,10 +58,7 @@ impl Connector {
     /// # Errors
     /// No root certificate could be read.
     pub fn new(env: &Env, limit: Duration) -> io::Result<Self> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        let tcp = tcp(GaiResolver::new(), limit);
         let proxies = Matcher::builder()
             .https(first(env, HTTPS_PROXY))
             .all(first(env, ALL_PROXY))
@@ -143,6 +143,18 @@ fn with_port(base: &Uri) -> Uri {
         .path_and_query("/")
         .build()
         .unwrap_or_else(|_| base.clone())
+}
+
+/// Happy eyeballs: the other family of addresses begins when the first one has not answered for a
+/// while, and the addresses of one family share the time that there is.
+fn tcp<R>(resolver: R, limit: Duration) -> HttpConnector<R> {
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(Duration::from_secs(60)));
+    tcp.set_happy_eyeballs_timeout(Some(NEXT_FAMILY));
+    tcp.set_connect_timeout(Some(limit));
+    tcp
 }
 
 fn tls_config() -> io::Result<ClientConfig> {
@@ -233,6 +245,73 @@ impl AsyncWrite for Transport {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper_util::client::legacy::connect::dns::Name;
+    use std::{
+        convert::Infallible,
+        future::{Ready, ready},
+        net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+        vec,
+    };
+
+    /// Answers with these addresses, in this order, whatever is asked.
+    #[derive(Clone)]
+    struct Addresses([IpAddr; 2]);
+
+    impl tower_service::Service<Name> for Addresses {
+        type Response = vec::IntoIter<SocketAddr>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Name) -> Self::Future {
+            ready(Ok(self.0.map(|address| (address, 0).into()).to_vec().into_iter()))
+        }
+    }
+
+    /// A listener that lets no more handshakes through, and what fills it.
+    fn black_hole(address: SocketAddr) -> io::Result<(TcpListener, Vec<std::net::TcpStream>)> {
+        let listener = TcpListener::bind(address)?;
+        rustix::net::listen(&listener, 0)?;
+        let patience = Duration::from_millis(200);
+        let mut filling = Vec::new();
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, patience) {
+            filling.push(stream);
+        }
+        Ok((listener, filling))
+    }
+
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const OTHER_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_does_not_hide_the_other() {
+        for first in [V6, OTHER_V4] {
+            let listener = TcpListener::bind((V4, 0)).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let url: Uri = format!("https://two.test:{port}/").parse().unwrap();
+            let limit = Duration::from_secs(4);
+            let dial = async || {
+                let mut tcp = tcp(Addresses([first, V4]), limit);
+                let stream = tokio::time::timeout(limit, tcp.call(url.clone())).await??;
+                Ok::<_, BoxError>(stream.into_inner().peer_addr()?)
+            };
+            // Nobody listens there: refused.
+            assert_eq!(dial().await.unwrap(), SocketAddr::from((V4, port)));
+            let (_hole, _filling) = black_hole((first, port).into()).unwrap();
+            assert_eq!(dial().await.unwrap(), SocketAddr::from((V4, port)));
+            drop(listener);
+            assert!(dial().await.is_err(), "somebody answered for nobody");
         }
     }
 }
