@@ -34,4 +34,5 @@ pub mod shared;
 mod threads;
 pub mod tilde;
 pub mod tls;
+pub mod warm_up;
 pub mod worker;

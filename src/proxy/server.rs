@@ -16,6 +16,7 @@ use super::{
     rewrite::ClientAuthorization,
     shared::Proxy,
     threads::Thread,
+    warm_up::WarmUp,
 };
 use crate::{
     auth::{
@@ -67,6 +68,8 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// How many threads serve; as many as there are cores if not given.
     pub threads: Option<NonZeroUsize>,
+    /// Whether a connection is opened before the first request.
+    pub warm_up: WarmUp,
     /// What callers may do.
     pub governance: governance::Options,
     /// How requests are logged on stderr; not at all if `None`.
@@ -121,6 +124,7 @@ pub struct Server {
     proxy: Arc<Proxy>,
     connector: Connector,
     threads: NonZeroUsize,
+    warm_up: WarmUp,
 }
 
 impl Server {
@@ -174,7 +178,8 @@ impl Server {
         };
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = options.threads.unwrap_or(cores);
-        Ok(Self { bound, proxy: Arc::new(proxy), connector, threads })
+        let warm_up = options.warm_up;
+        Ok(Self { bound, proxy: Arc::new(proxy), connector, threads, warm_up })
     }
 
     /// The bound address; none where there is only a unix socket.
@@ -211,6 +216,9 @@ impl Server {
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Thread)?;
         let listeners = self.bound.open().map_err(StartError::Thread)?;
+        if let (WarmUp::AtStart, Some(first)) = (self.warm_up, threads.first()) {
+            first.warm_up();
+        }
         let graceful = GracefulShutdown::new();
         tokio::select! {
             () = shutdown => {}

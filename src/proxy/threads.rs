@@ -7,6 +7,7 @@ use super::{
     limits::Counted,
     listener::{Accepted, Door},
     shared::Proxy,
+    warm_up,
     worker::Worker,
 };
 use hyper_util::server::graceful::Watcher;
@@ -61,6 +62,12 @@ impl Thread {
     /// How many connections it has.
     pub(super) fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
+    }
+
+    /// Opens the connection that the first request will need.
+    pub(super) fn warm_up(&self) {
+        let worker = Arc::clone(&self.worker);
+        self.handle.spawn(async move { warm_up::warm_up(&worker).await });
     }
 
     /// Serves one connection to its end.

@@ -20,6 +20,7 @@ mod browser;
 mod cache;
 mod callers;
 mod chromium;
+mod connections;
 mod credential_faults;
 mod devtools;
 mod docs;

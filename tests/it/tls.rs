@@ -13,7 +13,7 @@ use std::{
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        ServerConfig,
+        DEFAULT_VERSIONS, ServerConfig, SupportedProtocolVersion,
         crypto::ring,
         pki_types::{CertificateDer, PrivateKeyDer},
     },
@@ -41,6 +41,17 @@ impl Certificate {
         let made = params.self_signed(&key).unwrap();
         Self { der: made.der().clone(), key, pem: made.pem() }
     }
+
+    /// A server that shows it, and speaks these versions.
+    pub fn server(&self, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
+        let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.der.clone()], key)
+            .unwrap()
+    }
 }
 
 /// A stand-in behind TLS on any free port.
@@ -49,14 +60,7 @@ pub fn tls_upstream(
     service: StandInService,
     certificate: &Certificate,
 ) -> u16 {
-    let key = PrivateKeyDer::try_from(certificate.key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der.clone()], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = TlsAcceptor::from(Arc::new(certificate.server(DEFAULT_VERSIONS)));
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let port = listener.local_addr().unwrap().port();
     runtime.spawn(async move {

@@ -3,7 +3,7 @@
 
 use super::{Axes, Governance, Log, limits::Limits, listener::Listener};
 use crate::{model::upstream::Upstream, proxy::rewrite::ClientAuthorization};
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 
 /// `mp-proxy serve`.
 #[derive(Debug, Args)]
@@ -35,6 +35,9 @@ pub struct Serve {
     /// Threads that serve requests; as many as there are cores if not given
     #[arg(long, env = "MP_PROXY_THREADS", value_name = "COUNT")]
     pub threads: Option<std::num::NonZeroUsize>,
+    /// Connect to Mixpanel at start, so that the first request need not wait for it
+    #[arg(long, env = "MP_PROXY_WARM_UP", value_parser = FalseyValueParser::new())]
+    pub warm_up: bool,
     /// How the log looks.
     #[command(flatten)]
     pub log: Log,

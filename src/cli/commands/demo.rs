@@ -19,6 +19,7 @@ use crate::{
         listen::Listen,
         rewrite::ClientAuthorization,
         server::{Options, Server},
+        warm_up::WarmUp,
     },
     sys::env::Env,
 };
@@ -63,6 +64,7 @@ async fn run(args: &Demo) -> Result<(), Refusal> {
             idle: Duration::from_secs(60),
         },
         threads: None,
+        warm_up: WarmUp::Never,
         governance: governance::Options::default(),
         log: None,
     };

@@ -15,6 +15,7 @@ use crate::{
         listen::{Listen, Place},
         observe::line::Colour,
         server::{Options, Server, StartError},
+        warm_up::WarmUp,
     },
     sys::{env::Env, hardening, run_file::RunFile},
 };
@@ -65,6 +66,7 @@ pub(super) fn options(
             idle: Duration::from_secs(args.idle_timeout),
         },
         threads: args.threads,
+        warm_up: if args.warm_up { WarmUp::AtStart } else { WarmUp::Never },
         governance: args.governance.options(env)?,
         log: args.log.requests(),
     })
