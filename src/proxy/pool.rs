@@ -121,8 +121,8 @@ impl Pool {
     /// As [`Connector::connect`].
     pub async fn fresh(self: &Arc<Self>, destination: &Destination) -> Result<Lease, BoxError> {
         let transport = self.connector.connect(destination).await?;
-        let (sender, connection) =
-            http1::Builder::new().max_headers(256).handshake(transport.into_io()).await?;
+        // As many header fields as hyper keeps room for without an allocation: 100.
+        let (sender, connection) = http1::handshake(transport.into_io()).await?;
         self.opened.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             // What goes wrong here reaches the request that is on this connection.
