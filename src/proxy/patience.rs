@@ -4,12 +4,11 @@
 //! Invariant: once a head has begun, its time runs, however slowly the rest drips in.
 
 use hyper::rt::{Sleep, Timer};
-use pin_project_lite::pin_project;
 use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
@@ -36,8 +35,34 @@ const BEGUN: u8 = 2;
 impl Patience {
     /// The stream and the timer of one connection, which know of each other.
     pub(super) fn of<S>(self, stream: S) -> (Heard<S>, HeadTimer) {
-        let stage = Arc::new(AtomicU8::new(NEW));
-        (Heard { stream, stage: Arc::clone(&stage) }, HeadTimer { patience: self, stage })
+        let clock =
+            Arc::new(Clock { patience: self, stage: AtomicU8::new(NEW), sleep: Mutex::default() });
+        (Heard { stream, clock: Arc::clone(&clock) }, HeadTimer(clock))
+    }
+}
+
+/// What stream and timer share.
+#[derive(Debug)]
+struct Clock {
+    patience: Patience,
+    stage: AtomicU8,
+    /// Kept for the whole connection: to move a timer's end costs less than to make one for each
+    /// request. Only the connection's own task takes the lock.
+    sleep: Mutex<Option<Pin<Box<tokio::time::Sleep>>>>,
+}
+
+impl Clock {
+    /// Ends the wait in `time` from now.
+    fn set(&self, time: Duration) {
+        let end = tokio::time::Instant::now() + time;
+        match &mut *self.lock() {
+            Some(sleep) => sleep.as_mut().reset(end),
+            empty => *empty = Some(Box::pin(tokio::time::sleep_until(end))),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Pin<Box<tokio::time::Sleep>>>> {
+        self.sleep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -45,15 +70,12 @@ impl Patience {
 #[derive(Debug)]
 pub(super) struct Heard<S> {
     stream: S,
-    stage: Arc<AtomicU8>,
+    clock: Arc<Clock>,
 }
 
 /// What hyper asks for a sleep each time that it starts to wait for a head.
 #[derive(Debug, Clone)]
-pub(super) struct HeadTimer {
-    patience: Patience,
-    stage: Arc<AtomicU8>,
-}
+pub(super) struct HeadTimer(Arc<Clock>);
 
 impl Timer for HeadTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
@@ -62,16 +84,13 @@ impl Timer for HeadTimer {
 
     /// The deadline is hyper's, of the one time that it knows; ours is in its place.
     fn sleep_until(&self, _deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        let first = self.stage.load(Ordering::Relaxed) == NEW;
-        let (stage, time) =
-            if first { (BEGUN, self.patience.head) } else { (SILENT, self.patience.idle) };
-        self.stage.store(stage, Ordering::Relaxed);
-        Box::pin(HeadSleep {
-            head: self.patience.head,
-            stage: Arc::clone(&self.stage),
-            running: stage,
-            sleep: tokio::time::sleep(time),
-        })
+        let clock = &self.0;
+        let first = clock.stage.load(Ordering::Relaxed) == NEW;
+        let Patience { head, idle } = clock.patience;
+        let (running, time) = if first { (BEGUN, head) } else { (SILENT, idle) };
+        clock.stage.store(running, Ordering::Relaxed);
+        clock.set(time);
+        Box::pin(HeadSleep { clock: Arc::clone(clock), running })
     }
 
     fn now(&self) -> Instant {
@@ -79,28 +98,26 @@ impl Timer for HeadTimer {
     }
 }
 
-pin_project! {
-    /// Done when the caller took too long.
-    struct HeadSleep {
-        head: Duration,
-        stage: Arc<AtomicU8>,
-        running: u8,
-        #[pin]
-        sleep: tokio::time::Sleep,
-    }
+/// Done when the caller took too long.
+struct HeadSleep {
+    clock: Arc<Clock>,
+    running: u8,
 }
 
 impl Future for HeadSleep {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let stage = this.stage.load(Ordering::Relaxed);
-        if *this.running != stage {
-            *this.running = stage;
-            this.sleep.as_mut().reset(tokio::time::Instant::now() + *this.head);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let stage = self.clock.stage.load(Ordering::Relaxed);
+        if self.running != stage {
+            self.running = stage;
+            self.clock.set(self.clock.patience.head);
         }
-        this.sleep.poll(cx)
+        match &mut *self.clock.lock() {
+            Some(sleep) => sleep.as_mut().poll(cx),
+            // Set before this was made.
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -115,7 +132,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.stage.store(BEGUN, Ordering::Relaxed);
+            self.clock.stage.store(BEGUN, Ordering::Relaxed);
         }
         read
     }
