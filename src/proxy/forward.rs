@@ -7,13 +7,19 @@ use super::{
     body::{Progress, RequestBody, ResponseBody},
     destination::Destination,
     error::{ConnectFailed, silent, upstream_failure},
-    pool::{Lease, Origin, Pool},
+    pool::{Origin, Pool},
 };
 use crate::model::refusal::{Code, Refusal};
 use http::{Request, Response, StatusCode, header};
-use hyper::body::Incoming;
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
-use tokio::time::Instant;
+use hyper::{body::Incoming, client::conn::TrySendError};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep};
 
 /// How long to wait for what. There is no total time: exports may run for hours.
 #[derive(Debug, Clone, Copy)]
@@ -39,34 +45,48 @@ pub enum Repeat {
 ///
 /// # Errors
 /// Unreachable, bad certificate, broken or silent upstream.
-pub async fn send(
-    pool: &Arc<Pool>,
-    timeouts: &Timeouts,
-    destination: &Destination,
+pub fn send<'a>(
+    pool: &'a Arc<Pool>,
+    timeouts: &'a Timeouts,
+    destination: &'a Destination,
     request: Request<RequestBody>,
-    progress: &Progress,
+    progress: &'a Progress,
     repeat: Repeat,
-) -> Result<Response<ResponseBody>, Refusal> {
+) -> impl Future<Output = Result<Response<ResponseBody>, Refusal>> + 'a {
+    // No `async fn`: that would keep the request twice.
     let host = destination.host;
-    let unreachable = |error| upstream_failure(host, &ConnectFailed(error));
-    let mut lease = pool.lease(destination).await.map_err(unreachable)?;
-    let spare = match (repeat, lease.origin()) {
-        (Repeat::Allowed, Origin::Stale) => again(&request),
-        _ => None,
-    };
-    let answer = match exchange(&mut lease, request, timeouts, progress, host).await? {
-        Ok(answer) => answer,
-        Err(Failed { error, unsent }) => {
-            let second = unsent.or(spare).filter(|_| lease.origin() != Origin::Fresh);
-            let Some(request) = second else { return Err(upstream_failure(host, &error)) };
-            lease = Box::pin(pool.fresh(destination)).await.map_err(unreachable)?;
-            Box::pin(exchange(&mut lease, request, timeouts, progress, host))
-                .await?
-                .map_err(|failed| upstream_failure(host, &failed.error))?
-        }
-    };
-    check(&answer, host)?;
-    Ok(answer.map(|body| ResponseBody::upstream(body, timeouts.idle, lease)))
+    async move {
+        let unreachable = |error| upstream_failure(host, &ConnectFailed(error));
+        let mut lease = pool.lease(destination).await.map_err(unreachable)?;
+        let spare = match (repeat, lease.origin()) {
+            (Repeat::Allowed, Origin::Stale) => again(&request).map(Box::new),
+            _ => None,
+        };
+        let first = {
+            let (sender, timer) = lease.parts();
+            let answer = pin!(sender.try_send_request(request));
+            wait(answer, timer, timeouts, progress, host).await?
+        };
+        let answer = match first {
+            Ok(answer) => answer,
+            Err(Failed { error, unsent }) => {
+                let second = unsent.map(Box::new).or(spare);
+                let second = second.filter(|_| lease.origin() != Origin::Fresh);
+                let Some(request) = second else { return Err(upstream_failure(host, &error)) };
+                // Boxed, since it is large and rare.
+                let again = async {
+                    lease = pool.fresh(destination).await.map_err(unreachable)?;
+                    let (sender, timer) = lease.parts();
+                    let answer = pin!(sender.try_send_request(*request));
+                    wait(answer, timer, timeouts, progress, host).await
+                };
+                let second = Box::pin(again).await?;
+                second.map_err(|failed| upstream_failure(host, &failed.error))?
+            }
+        };
+        check(&answer, host)?;
+        Ok(answer.map(|body| ResponseBody::upstream(body, timeouts.idle, lease)))
+    }
 }
 
 /// A request that got no answer.
@@ -76,16 +96,15 @@ struct Failed {
     unsent: Option<Request<RequestBody>>,
 }
 
-async fn exchange(
-    lease: &mut Lease,
-    request: Request<RequestBody>,
+/// Waits for the head of the answer, for as long as the upload moves or the upstream may take.
+async fn wait(
+    mut answer: Pin<&mut impl Future<Output = Answer>>,
+    timer: &mut Pin<Box<Sleep>>,
     timeouts: &Timeouts,
     progress: &Progress,
     host: &str,
 ) -> Result<Result<Response<Incoming>, Failed>, Refusal> {
-    let (sender, timer) = lease.parts();
     timer.as_mut().reset(Instant::now() + timeouts.header);
-    let mut answer = pin!(sender.try_send_request(request));
     let mut mark = progress.mark();
     poll_fn(|cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
@@ -116,6 +135,9 @@ pub(super) fn again(request: &Request<RequestBody>) -> Option<Request<RequestBod
     *copy.headers_mut() = request.headers().clone();
     Some(copy)
 }
+
+/// What hyper makes of a request that it is given.
+type Answer = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 /// What hyper leaves to us: an unasked 101, and codings that cannot be passed on.
 fn check(answer: &Response<Incoming>, host: &str) -> Result<(), Refusal> {

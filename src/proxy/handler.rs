@@ -18,7 +18,7 @@ use super::{
     respond::{self, Named},
     rewrite,
     route::{self, Route},
-    share::{Turn, key::Key},
+    share::{Asking, Turn, key::Key},
     tilde,
     worker::Worker,
 };
@@ -29,50 +29,55 @@ use crate::{
         refusal::{Code, Refusal},
     },
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header, uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts, uri};
 use hyper::body::Incoming;
-use std::{convert::Infallible, sync::Arc, time::Instant};
+use std::{convert::Infallible, mem, sync::Arc, time::Instant};
 
 impl Worker {
     /// Answers one request. Its record goes with the body of the answer, whose end counts and
     /// logs it.
-    pub async fn handle(
+    pub fn handle(
         self: Arc<Self>,
         request: Request<Incoming>,
         door: Door,
-    ) -> Result<Response<Observed>, Infallible> {
-        let mut record = Record::begin(&self.recorder, &request);
-        let named = if request.headers().keys().any(overrides::is_switch) {
-            Named::ByRequest
-        } else {
-            Named::Base
-        };
-        let page = inspector::is_page(request.uri().path(), request.headers());
-        let response = match self.walk(request, door, named, &mut record).await {
-            Ok(response) => response,
-            Err(refusal) => {
-                record.refused(&refusal);
-                let answer = respond::refuse(&refusal, named);
-                match refusal.code {
-                    Code::CallerUnknown if page => inspector::closed(answer),
-                    _ => answer,
+    ) -> impl Future<Output = Result<Response<Observed>, Infallible>> {
+        // Taken apart out here: an `async fn` would keep what it is given twice, and this future
+        // is moved for each request.
+        let (mut parts, body) = request.into_parts();
+        async move {
+            let mut record = Record::begin(&self.recorder, &parts);
+            let named = if parts.headers.keys().any(overrides::is_switch) {
+                Named::ByRequest
+            } else {
+                Named::Base
+            };
+            let page = inspector::is_page(parts.uri.path(), &parts.headers);
+            let response = match self.walk(&mut parts, body, door, named, &mut record).await {
+                Ok(response) => response,
+                Err(refusal) => {
+                    record.refused(&refusal);
+                    let answer = respond::refuse(&refusal, named);
+                    match refusal.code {
+                        Code::CallerUnknown if page => inspector::closed(answer),
+                        _ => answer,
+                    }
                 }
-            }
-        };
-        Ok(record.follow(response))
+            };
+            Ok(record.follow(response))
+        }
     }
 
     async fn walk(
         &self,
-        request: Request<Incoming>,
+        parts: &mut Parts,
+        body: Incoming,
         door: Door,
         named: Named,
         record: &mut Record,
     ) -> Result<Response<ResponseBody>, Refusal> {
         let proxy = &*self.proxy;
-        let (mut parts, body) = request.into_parts();
         // First of all: nothing is done for a caller who may be a web page.
-        guard::admit(&parts, proxy.doors.hosts(door))?;
+        guard::admit(parts, proxy.doors.hosts(door))?;
         if health::is_own(parts.uri.path()) {
             record.endpoint();
         }
@@ -81,13 +86,13 @@ impl Worker {
         }
         // Probes have no token, and these say nothing of anybody.
         if health::is_public(parts.uri.path()) {
-            return health::answer(proxy, &parts, &proxy.callers.anybody());
+            return health::answer(proxy, parts, &proxy.callers.anybody());
         }
         // Before all else that tells or costs something: whose request is it.
         let caller = proxy.callers.identify(&mut parts.headers)?;
         record.caller(&caller.name);
         if health::is_own(parts.uri.path()) {
-            return health::answer(proxy, &parts, &caller);
+            return health::answer(proxy, parts, &caller);
         }
         // Before anything is read for it: how much this caller has already.
         record.slot(self.in_flight.enter(&caller.name, proxy.limits.requests)?);
@@ -153,14 +158,17 @@ impl Worker {
         // Has somebody asked already: before it is counted, as a call that is saved costs nothing.
         let key = || Key::of(&ready.resolved, destination.index, target.as_str(), &parts.headers);
         let share = &proxy.governance.share;
-        let mut turn = Turn::Alone(None);
+        let mut asking = Asking::Alone(None);
         if share.is_on() {
-            let asked = share.turn(&parts.method, &parts.uri, &parts.headers, &body, key);
-            turn = Box::pin(asked).await?;
-        }
-        if let Turn::Answered(response) = turn {
-            record.shared();
-            return Ok(say_who(response, &ready));
+            let turn = share.turn(&parts.method, &parts.uri, &parts.headers, &body, key);
+            match Box::pin(turn).await? {
+                Turn::Asks(how) => asking = how,
+                Turn::Answered(mut response) => {
+                    record.shared();
+                    say_who(&mut response, &ready);
+                    return Ok(response);
+                }
+            }
         }
         // Is there room: after all that can refuse, so that nothing is counted that is not sent.
         let pacer = &proxy.governance.pacer;
@@ -180,36 +188,49 @@ impl Worker {
             record.held(since.elapsed());
             permit = admitted?;
         }
-        address(destination, target, &mut parts.uri, &mut parts.headers);
-        parts.version = http::Version::HTTP_11;
-        let repeat = repeat(&parts.method, route);
-        let request = Request::from_parts(parts, body);
-        let replay = Replay::of(&request, authorization, proxy.client_authorization);
         if let Some(permit) = &mut permit {
             permit.sent();
         }
         record.sent(&progress);
+        let repeat = repeat(&parts.method, route);
         let send = |request| {
             forward::send(&self.pool, &proxy.timeouts, destination, request, &progress, repeat)
         };
-        let mut shown = request.headers().get(header::AUTHORIZATION).cloned();
-        let mut sent = send(request).await;
+        let (mut shown, replay);
+        // Made in place: what has a name here would be kept while the answer is waited for.
+        let mut sent = send({
+            let request = address(parts, body, destination, target);
+            shown = credential_of(&request);
+            replay = Replay::of(&request, authorization, proxy.client_authorization);
+            request
+        })
+        .await;
         // A token can be good by the clock and dead at the server: once, and only what is whole.
-        let rejected =
-            sent.as_ref().is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED);
-        if let Some(replay) = replay.filter(|_| rejected)
-            && let Some(request) = Box::pin(replay.renewed(ready.login.as_deref())).await
+        if let Some(replay) = replay
+            && sent.as_ref().is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED)
         {
-            shown = request.headers().get(header::AUTHORIZATION).cloned();
-            sent = Box::pin(send(request)).await;
+            let again = async {
+                if let Some(request) = replay.renewed(ready.login.as_deref()).await {
+                    shown = credential_of(&request);
+                    sent = send(request).await;
+                }
+            };
+            Box::pin(again).await;
         }
-        // SECURITY: whatever stands there, the caller must not learn the credential from it.
-        let sent = sent.and_then(|answer| rewrite::no_echo(answer, shown.as_ref()));
-        let sent = pace::outcome(permit, sent.map(rewrite::response));
+        clean(&mut sent, shown.as_ref());
+        if let Some(permit) = permit {
+            sent = pace::outcome(permit, sent);
+        }
         if sent.is_ok() {
             record.answered();
         }
-        Ok(say_who(turn.outcome(sent).await?, &ready))
+        if !matches!(asking, Asking::Alone(None)) {
+            sent = Box::pin(asking.outcome(sent)).await;
+        }
+        if let Ok(answer) = &mut sent {
+            say_who(answer, &ready);
+        }
+        sent
     }
 }
 
@@ -218,26 +239,45 @@ const ORIGIN: header::HeaderName = header::HeaderName::from_static("x-mp-proxy-o
 const RESOLVED: header::HeaderName = header::HeaderName::from_static("x-mp-resolved");
 
 /// Tells the caller as whom the request went, and the log what the environment overruled.
-fn say_who(mut response: Response<ResponseBody>, ready: &ReadySession) -> Response<ResponseBody> {
+fn say_who(response: &mut Response<ResponseBody>, ready: &ReadySession) {
     response.headers_mut().insert(RESOLVED, ready.resolved.clone());
     for variable in &ready.session.overruled {
         tracing::warn!(variable, "the environment overruled a header of the request");
     }
-    response
 }
 
-/// Points the request at the host of the table, or at the stand-in for all of them.
+/// What a request is sent as.
+fn credential_of(request: &Request<RequestBody>) -> Option<HeaderValue> {
+    request.headers().get(header::AUTHORIZATION).cloned()
+}
+
+/// Makes the upstream's answer ours.
+fn clean(sent: &mut Result<Response<ResponseBody>, Refusal>, shown: Option<&HeaderValue>) {
+    let Ok(answer) = sent else { return };
+    // SECURITY: whatever stands there, the caller must not learn the credential from it.
+    match rewrite::no_echo(answer.headers(), shown) {
+        Ok(()) => rewrite::response_headers(answer.headers_mut()),
+        Err(refusal) => *sent = Err(refusal),
+    }
+}
+
+/// The request for the host of the table, or for the stand-in for all of them.
 fn address(
+    parts: &mut Parts,
+    body: RequestBody,
     destination: &Destination,
     target: uri::PathAndQuery,
-    uri: &mut Uri,
-    headers: &mut HeaderMap,
-) {
-    *uri = Uri::from(target);
+) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = mem::take(&mut parts.method);
+    *request.uri_mut() = Uri::from(target);
+    let headers = request.headers_mut();
+    *headers = mem::take(&mut parts.headers);
     headers.insert(header::HOST, destination.host_header.clone());
     if let Some(origin) = &destination.origin_header {
         headers.insert(ORIGIN, origin.clone());
     }
+    request
 }
 
 /// RFC 9110 §9.2.2; but an export that is started twice is counted twice (60 an hour).

@@ -241,10 +241,9 @@ pub fn counted<'a>(
 /// # Errors
 /// That of the outcome.
 pub fn outcome(
-    permit: Option<Permit>,
+    mut permit: Permit,
     sent: Result<Response<ResponseBody>, Refusal>,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let Some(mut permit) = permit else { return sent };
     match sent {
         Err(refusal) => {
             if matches!(refusal.code, Code::UpstreamUnreachable | Code::UpstreamTls) {

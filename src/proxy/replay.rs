@@ -21,19 +21,20 @@ impl Replay {
         request: &Request<RequestBody>,
         authorization: Option<Authorization>,
         policy: ClientAuthorization,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let rejected = authorization.filter(Authorization::is_renewable)?;
         let sent = request.headers().get(header::AUTHORIZATION) == Some(rejected.value());
         if policy == ClientAuthorization::Pass && !sent {
             return None;
         }
-        Some(Self { request: forward::again(request)?, rejected })
+        // Boxed: it is large, and few requests have one.
+        Some(Box::new(Self { request: forward::again(request)?, rejected }))
     }
 
     /// The request to send in place of one that was answered with 401; `None` leaves the caller
     /// with the server's answer.
     pub async fn renewed(
-        mut self,
+        mut self: Box<Self>,
         login: Option<&dyn TokenResolver>,
     ) -> Option<Request<RequestBody>> {
         match credential::replace(login, &self.rejected).await {

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
 use std::borrow::Cow;
 
 /// Our name in `Via`.
@@ -187,7 +187,7 @@ pub fn request_headers(
 }
 
 /// Makes the upstream's header fields those of our answer.
-fn response_headers(headers: &mut HeaderMap) {
+pub fn response_headers(headers: &mut HeaderMap) {
     // RFC 9112 §6.3: the coding overrides a length, which must not be passed on.
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
@@ -200,24 +200,21 @@ fn response_headers(headers: &mut HeaderMap) {
     headers.append(header::VIA, VIA);
 }
 
-/// An answer whose headers do not hold the credential that the request was sent with.
+/// Looks for the credential that the request was sent with in the header fields of the answer.
 ///
 /// # Errors
-/// `UPSTREAM_BROKEN` if one does: the answer is withheld.
-pub fn no_echo<B>(
-    answer: Response<B>,
-    shown: Option<&HeaderValue>,
-) -> Result<Response<B>, Refusal> {
+/// `UPSTREAM_BROKEN` if one holds it: the answer is withheld.
+pub fn no_echo(headers: &HeaderMap, shown: Option<&HeaderValue>) -> Result<(), Refusal> {
     /// What is shorter may stand in a header by chance.
     const TELLING: usize = 8;
     let secret = shown.and_then(|value| value.as_bytes().rsplit(|byte| *byte == b' ').next());
-    let Some(secret) = secret.filter(|secret| secret.len() >= TELLING) else { return Ok(answer) };
+    let Some(secret) = secret.filter(|secret| secret.len() >= TELLING) else { return Ok(()) };
     let holds = |value: &HeaderValue| {
         let value = value.as_bytes();
         value.len() >= secret.len() && value.windows(secret.len()).any(|part| part == secret)
     };
-    match answer.headers().iter().find(|(_, value)| holds(value)) {
-        None => Ok(answer),
+    match headers.iter().find(|(_, value)| holds(value)) {
+        None => Ok(()),
         Some((name, _)) => Err(Refusal::new(
             Code::UpstreamBroken,
             format!(
@@ -226,13 +223,6 @@ pub fn no_echo<B>(
         )
         .hint("check what stands between this machine and Mixpanel, and renew the credential")),
     }
-}
-
-/// The same for a whole answer.
-#[must_use]
-pub fn response<B>(mut answer: Response<B>) -> Response<B> {
-    response_headers(answer.headers_mut());
-    answer
 }
 
 /// Takes off what belongs to one hop (RFC 9110 §7.6.1), whatever `Connection` names, what is ours,

@@ -97,9 +97,16 @@ impl Weighter<Key, Arc<Answer>> for Weight {
 pub enum Turn<'a> {
     /// Here is its answer.
     Answered(Response<ResponseBody>),
-    /// It goes to Mixpanel, and others may wait for what comes back.
-    Lead(Lead<'a>),
-    /// It goes to Mixpanel for itself.
+    /// It goes to Mixpanel.
+    Asks(Asking<'a>),
+}
+
+/// For whom a request goes to Mixpanel.
+#[derive(Debug)]
+pub enum Asking<'a> {
+    /// Others may wait for what comes back.
+    Lead(Box<Lead<'a>>),
+    /// For itself; what the answer says of that.
     Alone(Option<HeaderValue>),
 }
 
@@ -129,7 +136,8 @@ impl Share {
         self.options != Options::default()
     }
 
-    /// Decides what becomes of a request, waiting for an equal one if there is one.
+    /// Decides what becomes of a request, waiting for an equal one if there is one. Asked only
+    /// where [`is_on`](Self::is_on).
     ///
     /// # Errors
     /// The refusal that the equal one met.
@@ -141,9 +149,6 @@ impl Share {
         body: &RequestBody,
         key: impl FnOnce() -> Key,
     ) -> Result<Turn<'_>, Refusal> {
-        if !self.is_on() {
-            return Ok(Turn::Alone(None));
-        }
         let segments: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
         let class = classify(method, &segments);
         if class != Class::Read {
@@ -151,11 +156,11 @@ impl Share {
             self.kept.clear();
         }
         if *method != Method::GET || class != Class::Read || segments.starts_with(&["api", "2.0"]) {
-            return Ok(Turn::Alone(None));
+            return Ok(Turn::Asks(Asking::Alone(None)));
         }
         // A GET with a body is a request of its own.
         if !control::may_share(headers) || !body.is_end_stream() {
-            return Ok(Turn::Alone(Some(HeaderValue::from_static("bypass"))));
+            return Ok(bypass());
         }
         let key = key();
         let keep = self.options.ttl.filter(|_| control::is_metadata(&segments));
@@ -171,17 +176,18 @@ impl Share {
             self.kept.remove(&key);
         }
         if self.options.in_flight == InFlight::Alone {
-            return Ok(match keep {
-                Some(_) => Turn::Lead(Lead { share: self, key, keep, waiting: None }),
-                None => Turn::Alone(None),
-            });
+            return Ok(Turn::Asks(match keep {
+                Some(_) => Asking::Lead(Box::new(Lead { share: self, key, keep, waiting: None })),
+                None => Asking::Alone(None),
+            }));
         }
         loop {
             let mut leader = match self.follow(&key) {
                 Ok(leader) => leader,
                 Err(waiting) => {
                     let waiting = Some(waiting);
-                    return Ok(Turn::Lead(Lead { share: self, key, keep, waiting }));
+                    let lead = Box::new(Lead { share: self, key, keep, waiting });
+                    return Ok(Turn::Asks(Asking::Lead(lead)));
                 }
             };
             let state = leader.wait_for(|state| !matches!(state, State::Pending)).await;
@@ -192,9 +198,7 @@ impl Share {
                     ));
                 }
                 Ok(State::Refused(refusal)) => return Err(refusal),
-                Ok(State::Unshared | State::Pending) => {
-                    return Ok(Turn::Alone(Some(HeaderValue::from_static("bypass"))));
-                }
+                Ok(State::Unshared | State::Pending) => return Ok(bypass()),
                 // It was given up before there was an answer: somebody else has to lead.
                 Err(_) => {}
             }
@@ -213,7 +217,12 @@ impl Share {
     }
 }
 
-impl Turn<'_> {
+/// It goes for itself, though sharing is on.
+fn bypass<'a>() -> Turn<'a> {
+    Turn::Asks(Asking::Alone(Some(HeaderValue::from_static("bypass"))))
+}
+
+impl Asking<'_> {
     /// Takes in what came back, and says what was done.
     ///
     /// # Errors
@@ -223,8 +232,7 @@ impl Turn<'_> {
         outcome: Result<Response<ResponseBody>, Refusal>,
     ) -> Result<Response<ResponseBody>, Refusal> {
         match self {
-            Self::Answered(response) => Ok(response),
-            Self::Lead(lead) => Box::pin(lead.outcome(outcome)).await,
+            Self::Lead(lead) => lead.outcome(outcome).await,
             Self::Alone(None) => outcome,
             Self::Alone(Some(said)) => outcome.map(|mut response| {
                 response.headers_mut().insert(HEADER, said);

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Response, StatusCode, Uri, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 use std::{
     pin::Pin,
@@ -66,14 +66,14 @@ enum By {
 impl Record {
     /// Begins with the head of the request.
     #[must_use]
-    pub fn begin<B>(recorder: &Arc<Recorder>, request: &Request<B>) -> Box<Self> {
+    pub fn begin(recorder: &Arc<Recorder>, request: &Parts) -> Box<Self> {
         recorder.begun();
         // Boxed, since hyper moves the answer that carries it several times.
         Box::new(Self {
-            method: request.method().clone(),
-            target: request.uri().clone(),
-            id: recorder.ids.of(request.headers()),
-            trace: TraceContext::of(request.headers()),
+            method: request.method.clone(),
+            target: request.uri.clone(),
+            id: recorder.ids.of(&request.headers),
+            trace: TraceContext::of(&request.headers),
             recorder: Arc::clone(recorder),
             caller: None,
             slot: None,
