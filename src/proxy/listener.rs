@@ -16,6 +16,9 @@ use std::{
 };
 use tokio::net::{TcpListener, UnixListener};
 
+/// How many connections may wait to be accepted; the system may allow fewer.
+const WAITING: i32 = 4096;
+
 /// By which listener a connection came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
@@ -103,8 +106,10 @@ impl Bound {
             }
             None => {
                 let bind = |address| {
-                    net::TcpListener::bind(address).and_then(tcp).map_err(|source| {
-                        StartError::Listen { address, source, cert: cert.clone() }
+                    listen(address).and_then(tcp).map_err(|source| StartError::Listen {
+                        address,
+                        source,
+                        cert: cert.clone(),
                     })
                 };
                 Self {
@@ -191,6 +196,13 @@ async fn of<L, A>(
         Some(listener) => accept(listener).await,
         None => std::future::pending().await,
     }
+}
+
+/// The standard library lets 128 wait; of a burst the others would try again after a second.
+fn listen(address: net::SocketAddr) -> io::Result<net::TcpListener> {
+    let listener = net::TcpListener::bind(address)?;
+    rustix::net::listen(&listener, WAITING)?;
+    Ok(listener)
 }
 
 fn tcp(listener: net::TcpListener) -> io::Result<(net::TcpListener, net::SocketAddr)> {

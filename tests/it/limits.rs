@@ -356,3 +356,19 @@ fn memory_of(pid: u32) -> std::io::Result<Vec<u8>> {
     }
     Ok(all)
 }
+
+/// While the program does not run at all: who comes then need not try again a second later.
+#[test]
+fn a_burst_of_connections_may_wait() {
+    let (_home, _upstream, proxy) = start(&[]);
+    let allowed = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let burst = allowed.trim().parse::<usize>().unwrap().min(400);
+    let pid = rustix::process::Pid::from_child(&proxy.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let patience = Duration::from_secs(5);
+    let connect = |_| TcpStream::connect_timeout(&proxy.address, patience);
+    let waiting: Result<Vec<_>, _> = (0..burst).map(connect).collect();
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    assert_eq!(waiting.unwrap().len(), burst);
+    assert_eq!(proxy.get("/_mp/livez", "").status, 200);
+}
