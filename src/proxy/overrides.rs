@@ -9,18 +9,19 @@ use crate::{
         refusal::{Code, Refusal},
     },
 };
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const PREFIX: &str = "x-mp-";
 
 /// Whether the name is one of ours in any spelling (`X_Mp_Target` too: RFC 3875 gateways
 /// fold `_` and `-`).
 #[must_use]
 pub fn is_ours(name: &HeaderName) -> bool {
-    let prefix = b"x-mp-";
     let name = name.as_str().as_bytes();
-    name.len() >= prefix.len()
+    name.len() >= PREFIX.len()
         && name
             .iter()
-            .zip(prefix)
+            .zip(PREFIX.as_bytes())
             .all(|(have, want)| have == want || (*have == b'_' && *want == b'-'))
 }
 
@@ -30,45 +31,56 @@ pub fn is_switch(name: &HeaderName) -> bool {
     is_ours(name) && name != TOKEN_HEADER
 }
 
-/// Reads what the request wants to be sent as.
+/// Reads what the request wants to be sent as, in one walk over its fields.
 ///
 /// # Errors
 /// A repeated, empty, misspelt or ill-formed header.
 pub fn parse(headers: &HeaderMap) -> Result<Switch, Refusal> {
-    if let Some(name) = headers.keys().find(|name| is_ours(name) && name.as_str().contains('_')) {
-        return Err(invalid(format!("header `{name}` is spelt with `_`")).hint("write it with `-`"));
+    let mut wanted = Switch::default();
+    for (name, value) in headers.iter().filter(|(name, _)| is_ours(name)) {
+        let name = name.as_str();
+        if name.contains('_') {
+            return Err(
+                invalid(format!("header `{name}` is spelt with `_`")).hint("write it with `-`")
+            );
+        }
+        match name.strip_prefix(PREFIX) {
+            Some("account") => once(&mut wanted.account, name, text(name, value)?.to_owned())?,
+            Some("project") => {
+                once(&mut wanted.project, name, id(name, value, ProjectId::parse)?)?;
+            }
+            Some("workspace") => {
+                once(&mut wanted.workspace, name, id(name, value, WorkspaceId::parse)?)?;
+            }
+            Some("target") => once(&mut wanted.target, name, text(name, value)?.to_owned())?,
+            _ => {}
+        }
     }
-    Ok(Switch {
-        account: one(headers, "x-mp-account")?.map(str::to_owned),
-        project: id(headers, "x-mp-project", ProjectId::parse)?,
-        workspace: id(headers, "x-mp-workspace", WorkspaceId::parse)?,
-        target: one(headers, "x-mp-target")?.map(str::to_owned),
-    })
+    Ok(wanted)
+}
+
+fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), Refusal> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(invalid(format!("header `{name}` is repeated")).hint("send it once")),
+    }
 }
 
 fn id<T, E: std::fmt::Display>(
-    headers: &HeaderMap,
-    name: &'static str,
+    name: &str,
+    value: &HeaderValue,
     parse: fn(&str) -> Result<T, E>,
-) -> Result<Option<T>, Refusal> {
-    one(headers, name)?
-        .map(|text| {
-            parse(text).map_err(|rule| {
-                invalid(format!("header `{name}` is {text:?}, it {rule}"))
-                    .hint("send the number that Mixpanel shows in the project settings")
-            })
-        })
-        .transpose()
+) -> Result<T, Refusal> {
+    let text = text(name, value)?;
+    parse(text).map_err(|rule| {
+        invalid(format!("header `{name}` is {text:?}, it {rule}"))
+            .hint("send the number that Mixpanel shows in the project settings")
+    })
 }
 
-fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Refusal> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(invalid(format!("header `{name}` is repeated")).hint("send it once"));
-    }
-    match value.to_str() {
-        Ok(text) if !text.trim().is_empty() => Ok(Some(text.trim())),
+fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, Refusal> {
+    match value.to_str().map(str::trim) {
+        Ok(text) if !text.is_empty() => Ok(text),
         _ => Err(invalid(format!("header `{name}` is empty or not ASCII"))
             .hint("give it a value, or leave it out")),
     }
