@@ -68,21 +68,35 @@ impl Labels {
 pub struct Known {
     accounts: HashMap<Box<str>, HashMap<Box<str>, Who>>,
     pairs: usize,
-    /// Most requests go as whom the one before went.
-    last: Option<(Box<str>, Box<str>, Who)>,
+    /// Found without hashing at length: the first pair that fell on a place keeps it.
+    places: Vec<Option<Box<Placed>>>,
 }
+
+#[derive(Debug)]
+struct Placed {
+    account: Box<str>,
+    project: Box<str>,
+    who: Who,
+}
+
+/// A few hundred pairs on few bytes; those that meet on one place are found the longer way.
+const PLACES: usize = 256;
 
 impl Known {
     /// The number of a pair, without a shared lock if this thread has seen it before.
     pub fn number(&mut self, labels: &Labels, account: &str, project: &str) -> Who {
-        if let Some((its, of, who)) = &self.last
-            && **its == *account
-            && **of == *project
+        let place = place(account, project);
+        if let Some(Some(placed)) = self.places.get(place)
+            && *placed.account == *account
+            && *placed.project == *project
         {
-            return *who;
+            return placed.who;
         }
         let who = self.find(labels, account, project);
-        self.last = Some((account.into(), project.into(), who));
+        self.places.resize_with(PLACES, || None);
+        self.places[place].get_or_insert_with(|| {
+            Box::new(Placed { account: account.into(), project: project.into(), who })
+        });
         who
     }
 
@@ -99,6 +113,12 @@ impl Known {
         self.accounts.entry(account.into()).or_default().insert(project.into(), who);
         who
     }
+}
+
+/// Where a pair is looked for first.
+fn place(account: &str, project: &str) -> usize {
+    let bytes = account.bytes().chain(project.bytes());
+    bytes.fold(0, |place: usize, byte| place.wrapping_mul(31).wrapping_add(byte.into())) % PLACES
 }
 
 #[cfg(test)]
@@ -119,5 +139,16 @@ mod tests {
         assert_eq!(one.number(&labels, "late", "1"), Who::OTHER);
         assert_eq!(two.number(&labels, "late", "1"), Who::OTHER);
         assert_eq!(one.number(&labels, "team", "1"), first);
+    }
+
+    #[test]
+    fn pairs_that_meet_on_a_place_are_not_taken_for_each_other() {
+        let (labels, mut known) = (Labels::default(), Known::default());
+        let pairs = [("team", "12"), ("team1", "2"), ("tea", "m12")];
+        assert!(pairs.iter().all(|(a, p)| place(a, p) == place("team", "12")));
+        for _ in 0..2 {
+            let numbers = pairs.map(|(account, project)| known.number(&labels, account, project));
+            assert_eq!(numbers.map(Who::index), [2, 3, 4]);
+        }
     }
 }
