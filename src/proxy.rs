@@ -3,6 +3,7 @@
 mod accept;
 pub mod audit;
 pub mod body;
+pub mod bound;
 pub mod callers;
 pub mod connect;
 mod connection;

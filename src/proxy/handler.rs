@@ -5,7 +5,7 @@
 use super::{
     audit::Audit,
     body::{Progress, RequestBody, ResponseBody},
-    callers,
+    bound, callers,
     destination::Destination,
     error::broken_upload,
     forward::{self, Repeat},
@@ -108,7 +108,9 @@ impl Worker {
         // Where: an unroutable path is refused before a secret is read.
         let route = route::find(parts.uri.path())?;
         record.route(route);
-        let (snapshot, ready) = self.session(&wanted, record.started())?;
+        let (snapshot, ready) = self
+            .session(&wanted, record.started())
+            .map_err(|refusal| bound::for_caller(&caller, refusal))?;
         record.session(&ready);
         let scope = callers::scope(&caller, &ready.session, &wanted)?;
         // May they: judged by what would be sent, before anything of it is made.

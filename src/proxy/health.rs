@@ -3,7 +3,7 @@
 
 use super::{
     body::ResponseBody,
-    callers, inspector,
+    bound, callers, inspector,
     observe::process::ProcessStats,
     overrides, pace,
     respond::{Named, json_answer, refuse},
@@ -50,10 +50,16 @@ pub fn answer(
             .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
         return Ok(response);
     }
+    bound::may_look(caller, parts.uri.path())?;
     let json = |value| json_answer(StatusCode::OK, &value);
     match parts.uri.path() {
         "/_mp/livez" | "/healthz" => Ok(json(json!({"status": "ok"}))),
-        "/_mp/readyz" => ready(proxy).map(|()| json(ready_json(proxy))),
+        "/_mp/readyz" => match ready(proxy) {
+            Ok(()) => Ok(json(ready_json(proxy))),
+            // Answered without a token; where one is asked for, others are not told who we are.
+            Err(refusal) if proxy.callers.are_asked() => Err(bound::for_anybody(&refusal)),
+            Err(refusal) => Err(refusal),
+        },
         "/_mp/version" => {
             Ok(json(json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")})))
         }
@@ -130,5 +136,8 @@ fn quota(proxy: &Proxy) -> Value {
 
 fn session(proxy: &Proxy, parts: &Parts, caller: &Caller) -> Result<Value, Refusal> {
     let wanted = callers::bind(caller, overrides::parse(&parts.headers)?)?;
-    switch(&proxy.snapshot(), proxy.base(), &wanted).map(|session| session_json(&session))
+    let session = switch(&proxy.snapshot(), proxy.base(), &wanted);
+    session
+        .map(|session| session_json(&session))
+        .map_err(|refusal| bound::for_caller(caller, refusal))
 }

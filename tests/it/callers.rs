@@ -61,6 +61,60 @@ fn a_token_opens_from_three_places_and_never_reaches_mixpanel() {
     assert!(!fs::read_to_string(&proxy.log).unwrap().contains("env-token"));
 }
 
+/// Of our own endpoints it has the probes and its session; what lists others is refused, and what
+/// goes wrong is told without them.
+#[test]
+fn a_bound_caller_is_shown_nothing_of_others() {
+    let home = Home::new(CONFIG);
+    home.write("tokens.toml", FILE);
+    let (_upstream, proxy) = start(&home, &["--client-token-file", "tokens.toml"]);
+    let ci = "X-Mp-Proxy-Token: ci-token-0123456789\r\n";
+    let me = "X-Mp-Proxy-Token: my-token-0123456789\r\n";
+    assert_eq!(proxy.get("/api/query/of-another", me).status, 200);
+    let others = ["team", "of-another", "`me`", "123"];
+    let check = |path: &str, lines: &str| {
+        let answer = proxy.get(path, lines);
+        let text = format!("{}{}", answer.head, String::from_utf8_lossy(&answer.body));
+        for other in others {
+            assert!(!text.contains(other), "{path} shows {other}: {text}");
+        }
+        answer
+    };
+    for path in ["/_mp/", "/_mp/overview", "/_mp/metrics", "/_mp/quota", "/_mp/limits"] {
+        assert_eq!(proxy.get(path, me).status, 200, "{path}");
+        assert_eq!(proxy.get(path, "").status, 401, "{path}");
+        let answer = check(path, ci);
+        assert_eq!((answer.status, &answer.json()["code"]), (403, &"POLICY_DENIED".into()));
+        assert!(answer.json()["hint"].as_str().unwrap().contains("/_mp/session"), "{path}");
+    }
+    for path in ["/_mp", "/_mp/events", "/_mp/inspector.js", "/_mp/overview.js", "/_mp/x"] {
+        assert_eq!(check(path, ci).status, 403, "{path}");
+    }
+    let session = check("/_mp/session", ci);
+    assert_eq!((session.status, &session.json()["project"]), (200, &"77".into()));
+    for path in ["/_mp/livez", "/_mp/readyz", "/_mp/version"] {
+        assert_eq!(check(path, ci).status, 200, "{path}");
+    }
+    // Without its target: whoever is bound to nothing is told which ones there are.
+    home.write(".mp/config.toml", &CONFIG.replace("[targets.ecom]", "[targets.team-b]"));
+    for path in ["/_mp/session", "/api/query/insights"] {
+        let answer = check(path, ci);
+        assert!(answer.status >= 400 && answer.status != 401, "{path}: {}", answer.head);
+        let hint = answer.json()["hint"].as_str().unwrap().to_owned();
+        assert!(hint.contains("mp-proxy session show --target ecom"), "{path}: {hint}");
+        let answer = proxy.get(path, &format!("{me}X-Mp-Target: ecom\r\n"));
+        assert!(answer.json().to_string().contains("team-b"), "{path}: {}", answer.json());
+    }
+    // Nor is anybody without a token told by the probe.
+    let active = "account = \"team\"\n\n[accounts.team]";
+    home.write(".mp/config.toml", &CONFIG.replace(active, "\n[accounts.team]"));
+    assert!(proxy.get("/_mp/session", me).json().to_string().contains("`team`"));
+    for lines in ["", ci, me] {
+        let answer = check("/_mp/readyz", lines);
+        assert_eq!((answer.status, &answer.json()["reason"]), (409, &"ACCOUNT_AMBIGUOUS".into()));
+    }
+}
+
 #[test]
 fn a_bound_caller_stays_with_its_target() {
     let home = Home::new(CONFIG);
