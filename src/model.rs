@@ -10,6 +10,7 @@ pub mod origin;
 pub mod policy;
 pub mod refusal;
 pub mod region;
+pub mod secret_header;
 pub mod session;
 pub mod tokens;
 pub mod upstream;

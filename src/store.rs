@@ -22,3 +22,4 @@ pub mod tls_pair;
 pub mod tokens;
 mod toml_one;
 pub mod watched;
+pub mod wiped;

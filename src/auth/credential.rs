@@ -8,6 +8,7 @@ use crate::{
         account::{Credential, TokenSource},
         fingerprint::fingerprint,
         refusal::{Code, Refusal},
+        secret_header::secret_header,
         session::Session,
     },
     sys::env::Env,
@@ -16,6 +17,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// A ready-made `Authorization` value; only this module makes one.
 #[derive(Debug, Clone)]
@@ -29,20 +31,18 @@ impl Authorization {
     /// The value for a bearer that no account has yet; `None` if it cannot stand in a header.
     #[must_use]
     pub fn bearer(token: &SecretString) -> Option<Self> {
-        Self::of(&bearer(token.expose_secret()))
+        Self::of("Bearer ", token.expose_secret())
     }
 
     /// The value for a service account that is not configured yet; `None` as above.
     #[must_use]
     pub fn basic(username: &str, secret: &SecretString) -> Option<Self> {
-        let pair = SecretString::from(format!("{username}:{}", secret.expose_secret()));
-        Self::of(&format!("Basic {}", STANDARD.encode(pair.expose_secret())))
+        Self::of("Basic ", &pair(username, secret))
     }
 
-    fn of(text: &str) -> Option<Self> {
-        let mut value = HeaderValue::from_str(text).ok()?;
-        value.set_sensitive(true);
-        (text.len() > "Bearer ".len()).then_some(Self { value, token: None })
+    fn of(scheme: &str, secret: &str) -> Option<Self> {
+        let value = secret_header(&[scheme, secret]).filter(|_| !secret.is_empty())?;
+        Some(Self { value, token: None })
     }
 
     /// The header value, marked sensitive.
@@ -136,7 +136,7 @@ pub async fn replace(
 /// As [`authorize`]; `OAUTH_TOKEN_ERROR` for a browser login, which has no lasting one.
 pub fn lasting(session: &Session, scheme: Scheme, env: &Env) -> Result<Authorization, Refusal> {
     let name = &session.account.name;
-    let text = match &session.account.credential {
+    let made = match &session.account.credential {
         Credential::ServiceAccount { .. } if scheme == Scheme::Bearer => {
             return Err(Refusal::new(
                 Code::BearerRequired,
@@ -147,15 +147,10 @@ pub fn lasting(session: &Session, scheme: Scheme, env: &Env) -> Result<Authoriza
             ));
         }
         Credential::ServiceAccount { username, secret } => {
-            let pair = SecretString::from(format!("{username}:{}", secret.expose_secret()));
-            let basic = STANDARD.encode(pair.expose_secret());
-            if scheme == Scheme::Mcp {
-                format!("Bearer Basic {basic}")
-            } else {
-                format!("Basic {basic}")
-            }
+            let scheme = if scheme == Scheme::Mcp { "Bearer Basic " } else { "Basic " };
+            Authorization::of(scheme, &pair(username, secret))
         }
-        Credential::OauthToken(TokenSource::Inline(token)) => bearer(token.expose_secret()),
+        Credential::OauthToken(TokenSource::Inline(token)) => Authorization::bearer(token),
         Credential::OauthToken(TokenSource::Env(variable)) => {
             let token = env.get(variable).ok_or_else(|| {
                 Refusal::new(
@@ -164,7 +159,7 @@ pub fn lasting(session: &Session, scheme: Scheme, env: &Env) -> Result<Authoriza
                 )
                 .hint(format!("set {variable} in the environment of mp-proxy and start it again"))
             })?;
-            bearer(token)
+            Authorization::of("Bearer ", token)
         }
         Credential::OauthBrowser => {
             return Err(Refusal::new(
@@ -174,7 +169,7 @@ pub fn lasting(session: &Session, scheme: Scheme, env: &Env) -> Result<Authoriza
             .hint(format!("run: mp-proxy account test {name}")));
         }
     };
-    Authorization::of(&text).ok_or_else(|| {
+    made.ok_or_else(|| {
         Refusal::new(
             Code::OauthTokenError,
             format!("the token of account `{name}` is empty or cannot stand in a header"),
@@ -185,6 +180,8 @@ pub fn lasting(session: &Session, scheme: Scheme, env: &Env) -> Result<Authoriza
     })
 }
 
-fn bearer(token: &str) -> String {
-    format!("Bearer {token}")
+/// What follows `Basic`.
+fn pair(username: &str, secret: &SecretString) -> Zeroizing<String> {
+    let plain = Zeroizing::new([username, ":", secret.expose_secret()].concat());
+    Zeroizing::new(STANDARD.encode(plain.as_bytes()))
 }

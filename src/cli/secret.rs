@@ -5,9 +5,12 @@ use super::hidden::{self, Typed};
 use crate::model::refusal::{Code, Refusal};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::io::{self, IsTerminal as _, Read as _};
+use zeroize::Zeroizing;
 
 /// The longest secret that is read.
 const LONGEST: u64 = 64 * 1024;
+/// That, what shows that it is longer, and the room that the read of the end wants.
+const ROOM: usize = 64 * 1024 + 64;
 
 /// Reads a secret from stdin, without the white space around it (quirk M10). `what` names it and
 /// `command` is the one to pipe it into.
@@ -19,7 +22,8 @@ pub fn from_stdin(what: &str, command: &str) -> Result<SecretString, Refusal> {
         Refusal::new(Code::InvalidArgument, text)
             .hint(format!("pipe the {what} in: printf %s \"$SECRET\" | {command}"))
     };
-    let mut bytes = Vec::new();
+    // All the room at once: what grows leaves its former place as it was.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
     io::stdin()
         .lock()
         .take(LONGEST + 1)

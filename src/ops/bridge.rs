@@ -53,7 +53,14 @@ use crate::{
         id::{ProjectId, WorkspaceId},
         refusal::{Code, Refusal},
     },
-    store::{bridge_copy::BridgeCopy, clients, config::Config, snapshot::load_once, tokens},
+    store::{
+        bridge_copy::BridgeCopy,
+        clients,
+        config::Config,
+        snapshot::load_once,
+        tokens,
+        wiped::{self, Wiped},
+    },
     sys::{
         env::Env,
         locked_file::LockedFile,
@@ -112,7 +119,7 @@ pub fn export(env: &Env, export: &Export<'_>) -> Result<Exported, Refusal> {
     if let Err(error @ PrivateFileError::Symlink { .. }) = file.read() {
         return Err(failed(error));
     }
-    file.write(format!("{document:#}").as_bytes()).map_err(failed)?;
+    file.write(wiped::to_lines(&*document).expose_secret().as_bytes()).map_err(failed)?;
     file.leave_no_lock();
     Ok(Exported { path, account: account.name.to_string() })
 }
@@ -122,8 +129,9 @@ fn document(
     config: &Config,
     account: &Account,
     export: &Export<'_>,
-) -> Result<Value, Refusal> {
-    let mut document = json!({"version": 2, "account": record(account), "headers": {}});
+) -> Result<Wiped<Value>, Refusal> {
+    let record = record(account);
+    let mut document = Wiped::from(json!({"version": 2, "account": *record, "headers": {}}));
     if let Some(custom) = config.custom_header()? {
         let value = String::from_utf8_lossy(custom.value.as_bytes()).into_owned();
         document["headers"][custom.spelling] = value.into();
@@ -135,14 +143,14 @@ fn document(
         document["workspace"] = workspace.get().into();
     }
     if matches!(account.credential, Credential::OauthBrowser) {
-        document["tokens"] = tokens_of(env, account)?;
+        document["tokens"] = tokens_of(env, account)?.take();
     }
     Ok(document)
 }
 
 /// The tokens, with the client that may refresh them: the other machine has no other place to
 /// know it from (quirk B4).
-fn tokens_of(env: &Env, account: &Account) -> Result<Value, Refusal> {
+fn tokens_of(env: &Env, account: &Account) -> Result<Wiped<Value>, Refusal> {
     let name = &account.name;
     let mut tokens = tokens::load(env, name)?.ok_or_else(|| {
         Refusal::new(Code::OauthTokenError, format!("account `{name}` has no OAuth tokens"))
@@ -156,8 +164,8 @@ fn tokens_of(env: &Env, account: &Account) -> Result<Value, Refusal> {
     Ok(tokens::to_value(&tokens))
 }
 
-fn record(account: &Account) -> Value {
-    let mut record = Map::new();
+fn record(account: &Account) -> Wiped<Map<String, Value>> {
+    let mut record = Wiped::from(Map::new());
     let mut put = |key: &str, value: &str| record.insert(key.into(), value.into());
     put("name", account.name.as_str());
     put("type", account.type_name());
@@ -178,7 +186,7 @@ fn record(account: &Account) -> Value {
             put("secret", secret.expose_secret());
         }
     }
-    Value::Object(record)
+    record
 }
 
 /// What was removed.

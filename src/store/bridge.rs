@@ -5,6 +5,7 @@
 use super::{
     account_block::{self, Problem},
     headers, tokens,
+    wiped::{self, Strings as _, Wiped},
 };
 use crate::model::{
     account::{Account, Credential},
@@ -48,7 +49,7 @@ impl Bridge {
             Refusal::config(format!("bridge `{}`: {text}", path.display()))
                 .hint("export the bridge again on the host, or remove the file")
         };
-        let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        let value = Wiped::parse(bytes).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             // SECURITY: the error's own text is not used, it may quote the file.
             refuse(format!("not valid JSON at line {line}, column {column}"))
@@ -87,15 +88,19 @@ impl Bridge {
 /// no bridge.
 #[must_use]
 pub fn with_tokens(bytes: &[u8], new: &Tokens) -> Option<SecretString> {
-    let mut value: Value = serde_json::from_slice(bytes).ok()?;
+    let mut value = Wiped::parse(bytes).ok()?;
     let old = value.as_object_mut()?.get_mut("tokens")?.as_object_mut()?;
     if new.refresh_token.is_none() {
         old.remove("refresh_token");
     }
-    if let Value::Object(fields) = tokens::to_value(new) {
-        old.extend(fields);
+    if let Some(fields) = tokens::to_value(new).as_object_mut() {
+        for (key, new) in std::mem::take(fields) {
+            if let Some(mut spent) = old.insert(key, new) {
+                spent.wipe();
+            }
+        }
     }
-    serde_json::to_string_pretty(&value).ok().map(Into::into)
+    Some(wiped::to_lines(&*value))
 }
 
 fn fields(block: &Map<String, Value>, path: &Path) -> Result<Bridge, Problem> {

@@ -4,7 +4,10 @@
 //! that the host replaced wins; nothing is written without the lock; an entry that is missing,
 //! unsafe or broken is just not there.
 
-use super::tokens;
+use super::{
+    tokens,
+    wiped::{self, Wiped},
+};
 use crate::{
     model::{fingerprint::fingerprint, tokens::Tokens},
     sys::{
@@ -14,7 +17,7 @@ use crate::{
     },
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -59,7 +62,7 @@ impl BridgeCopy {
     #[must_use]
     pub fn load(&self) -> Option<Renewed> {
         let bytes = private_file::read(self.path.as_deref()?, self.home.as_deref()).ok()??;
-        let value: Value = serde_json::from_slice(&bytes).ok()?;
+        let value = Wiped::parse(&bytes).ok()?;
         let tokens = tokens::from_value(value.get(TOKENS)?).ok()?;
         Some(Renewed { of: value.get(OF)?.as_str()?.to_owned(), tokens })
     }
@@ -100,8 +103,9 @@ impl BridgeCopy {
 /// # Errors
 /// The system's own refusal; an older copy is then still there.
 pub fn write(file: &LockedFile, of: &str, tokens: &Tokens) -> Result<(), PrivateFileError> {
-    let value = json!({OF: of, TOKENS: tokens::to_value(tokens)});
-    let text = SecretString::from(value.to_string());
+    let tokens = tokens::to_value(tokens);
+    let value = Wiped::from(json!({OF: of, TOKENS: *tokens}));
+    let text = wiped::to_line(&*value);
     file.write(text.expose_secret().as_bytes())
 }
 

@@ -58,7 +58,7 @@ pub fn place(env: &Env, region: Region) -> Result<PathBuf, Refusal> {
 pub fn load(env: &Env, region: Region) -> Result<Option<Client>, Refusal> {
     let Some(path) = path(env, region) else { return Ok(None) };
     let bytes = private_file::read_repaired(&path, env.home()).map_err(|error| error.refusal())?;
-    bytes.as_deref().map(serde_json::from_slice).transpose().map_err(|_| {
+    bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose().map_err(|_| {
         Refusal::config(format!("`{}` is not the JSON of an OAuth client", path.display()))
             .hint(format!("run: rm {}, then log in again", path.display()))
     })

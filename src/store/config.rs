@@ -5,12 +5,14 @@
 use super::{
     account_block::{self, Problem},
     headers, toml_one,
+    wiped::Wiped,
 };
 use crate::model::{
     account::{Account, Active, Credential, Target, TokenSource},
     id::{Name, WorkspaceId},
     refusal::{Code, Refusal},
 };
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 use toml_edit::{Item, TableLike};
@@ -307,7 +309,7 @@ impl File<'_> {
         let Some(table) = item.as_table_like() else {
             return Err(self.refusal(place, span, "must be a table"));
         };
-        check(&object(table)).map_err(|problem| {
+        check(&Wiped::from(object(table))).map_err(|problem| {
             let at = problem.key.and_then(|key| table.key(&key)?.span());
             self.refusal(place, at.or(span), &problem.text)
         })
@@ -322,9 +324,10 @@ impl File<'_> {
         let Some(item) = settings.get("custom_header") else { return Ok(None) };
         let (name, value) = self.block(place, item, None, |block| {
             let part = |key| account_block::required(block, key).map(str::to_owned);
-            Ok((part("name")?, part("value")?))
+            Ok((part("name")?, SecretString::from(part("value")?)))
         })?;
-        headers::custom_header(&name, &value, &self.place(place, item.span())).map(Some)
+        headers::custom_header(&name, value.expose_secret(), &self.place(place, item.span()))
+            .map(Some)
     }
 
     fn place(&self, place: &str, span: Option<Range<usize>>) -> String {

@@ -26,6 +26,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use zeroize::Zeroizing;
 
 /// How long to wait for other writers.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
@@ -39,7 +40,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(30);
 pub fn edit<T>(env: &Env, change: impl Fn(&mut Draft) -> Result<T, Refusal>) -> Result<T, Refusal> {
     let path = env.config_path().ok_or_else(snapshot::no_place)?;
     let failed = |error: PrivateFileError| error.refusal();
-    let attempt = |bytes: Option<Vec<u8>>| {
+    let attempt = |bytes: Option<Zeroizing<Vec<u8>>>| {
         let mut draft = Draft::parse(bytes.unwrap_or_default(), &path)?;
         let done = change(&mut draft)?;
         Ok((done, draft.finish()?))
@@ -48,7 +49,7 @@ pub fn edit<T>(env: &Env, change: impl Fn(&mut Draft) -> Result<T, Refusal>) -> 
     let file = LockedFile::acquire(&path, env.home(), LOCK_WAIT).map_err(failed)?;
     let before = file.read().map_err(failed)?;
     let (done, text) = attempt(before.clone())?;
-    if before.as_deref() != Some(text.as_bytes()) {
+    if before.is_none_or(|before| *before != text.as_bytes()) {
         close_our_directory(env, &path)?;
         file.write(text.as_bytes()).map_err(failed)?;
         tracing::debug!(path = %path.display(), "the config is written");
@@ -82,15 +83,16 @@ pub struct Draft {
 }
 
 impl Draft {
-    fn parse(bytes: Vec<u8>, path: &Path) -> Result<Self, Refusal> {
+    fn parse(mut bytes: Zeroizing<Vec<u8>>, path: &Path) -> Result<Self, Refusal> {
         let before = Config::parse(&bytes, path)?;
         // `Config::parse` has checked it.
-        let text = String::from_utf8(bytes).map_err(|_| Refusal::config("not valid UTF-8"))?;
+        let text = String::from_utf8(std::mem::take(&mut *bytes))
+            .map_err(|_| Refusal::config("not valid UTF-8"))?;
         Ok(Self { path: path.into(), before, layout: Layout::new(text) })
     }
 
     /// The text to write, once every account block is found to be good.
-    fn finish(self) -> Result<String, Refusal> {
+    fn finish(self) -> Result<Zeroizing<String>, Refusal> {
         let text = self.layout.into_text();
         let after = Config::parse(text.as_bytes(), &self.path)?;
         after.accounts_are_a_table()?;

@@ -4,9 +4,10 @@
 
 use crate::model::{
     refusal::Refusal,
+    secret_header::secret_header,
     session::{CustomHeader, CustomHeaders},
 };
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 
 const RESERVED: [&str; 14] = [
     "authorization",
@@ -40,13 +41,10 @@ pub fn custom_header(name: &str, value: &str, source: &str) -> Result<CustomHead
         return Err(Refusal::config(format!("{source}: `{name}` cannot be a custom header"))
             .hint("choose another header name; this one belongs to the proxy"));
     }
-    // `from_str` alone would let other bytes than ASCII through.
-    let parsed = HeaderValue::from_str(value).ok().filter(|_| value.is_ascii());
-    let mut value = parsed.ok_or_else(|| {
+    let value = secret_header(&[value]).ok_or_else(|| {
         Refusal::config(format!("{source}: the value of `{name}` is not visible ASCII"))
             .hint("give it a value of visible ASCII characters on one line")
     })?;
-    value.set_sensitive(true);
     Ok(CustomHeader { spelling, name, value })
 }
 

@@ -2,14 +2,21 @@
 //! Called by `config_edit.rs`. Invariant: what is not named by the change stays byte for byte,
 //! but for the blank lines around a block that goes.
 
-use super::toml_one::{NotToml, parse};
-use std::{collections::BTreeMap, ops::Range};
+use super::toml_one::{NotToml, parse, parse_mut};
+use std::{collections::BTreeMap, fmt, ops::Range};
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, TomlError, Value};
+use zeroize::Zeroizing;
 
 /// A TOML text under change.
-#[derive(Debug)]
 pub(super) struct Layout {
-    text: String,
+    text: Zeroizing<String>,
+}
+
+impl fmt::Debug for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SECURITY: the text holds secrets.
+        f.write_str("Layout")
+    }
 }
 
 /// The text is not TOML, or holds something else where a table is needed.
@@ -32,8 +39,8 @@ impl From<TomlError> for LayoutError {
 }
 
 impl Layout {
-    pub(super) const fn new(text: String) -> Self {
-        Self { text }
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: Zeroizing::new(text.into()) }
     }
 
     pub(super) fn text(&self) -> &str {
@@ -41,21 +48,21 @@ impl Layout {
     }
 
     /// The text as it is now, with the line ends that it had.
-    pub(super) fn into_text(self) -> String {
+    pub(super) fn into_text(self) -> Zeroizing<String> {
         self.text
     }
 
     /// The string at the end of this path, if there is one.
     pub(super) fn string(&self, path: &[&str]) -> Result<Option<String>, LayoutError> {
         let document = parse(self.text.as_str())?;
-        let found = find(document.as_item(), path);
+        let found = find(document.as_table(), path);
         Ok(found.and_then(|(item, _)| item.as_str()).map(str::to_owned))
     }
 
     /// The keys of the table at the end of this path, in order.
     pub(super) fn keys(&self, path: &[&str]) -> Result<Vec<String>, LayoutError> {
         let document = parse(self.text.as_str())?;
-        let table = find(document.as_item(), path).and_then(|(item, _)| item.as_table_like());
+        let table = find(document.as_table(), path).and_then(|(item, _)| item.as_table_like());
         Ok(table
             .map(|table| table.iter().map(|(key, _)| key.to_owned()).collect())
             .unwrap_or_default())
@@ -84,7 +91,7 @@ impl Layout {
 
     /// Makes sure that there is such a table, even an empty one.
     pub(super) fn table(&mut self, key: &str) -> Result<(), LayoutError> {
-        if find(parse(self.text.as_str())?.as_item(), &[key]).is_some() {
+        if find(parse(self.text.as_str())?.as_table(), &[key]).is_some() {
             return Ok(());
         }
         self.change(|document| {
@@ -97,8 +104,8 @@ impl Layout {
     /// its inner comments and the comment lines right above it.
     pub(super) fn remove(&mut self, path: &[&str]) -> Result<(), LayoutError> {
         let document = parse(self.text.as_str())?;
-        let Some((item, key)) = find(document.as_item(), path) else { return Ok(()) };
-        if is_inside_inline(document.as_item(), path) {
+        let Some((item, key)) = find(document.as_table(), path) else { return Ok(()) };
+        if is_inside_inline(document.as_table(), path) {
             return self.change(|document| {
                 let Some((last, parents)) = path.split_last() else { return Ok(()) };
                 descend(document.as_table_mut(), parents)?.remove(last);
@@ -114,7 +121,7 @@ impl Layout {
     /// Removes a table that has nothing in it; the comments around its header stay.
     pub(super) fn remove_empty(&mut self, key: &str) -> Result<(), LayoutError> {
         let document = parse(self.text.as_str())?;
-        let Some((item, at)) = find(document.as_item(), &[key]) else { return Ok(()) };
+        let Some((item, at)) = find(document.as_table(), &[key]) else { return Ok(()) };
         if item.as_table_like().is_none_or(|table| !table.is_empty()) {
             return Ok(());
         }
@@ -128,7 +135,7 @@ impl Layout {
         &mut self,
         change: impl FnOnce(&mut DocumentMut) -> Result<(), LayoutError>,
     ) -> Result<(), LayoutError> {
-        let mut document = parse(self.text.as_str())?.into_mut();
+        let mut document = parse_mut(self.text.as_str())?;
         // Comments without a table would all end up below the first one.
         let comments = if document.is_empty() { self.text.trim_end() } else { "" };
         if document.is_empty() {
@@ -141,7 +148,8 @@ impl Layout {
         };
         // The writer ends its own lines in LF alone.
         let all_crlf = self.text.contains("\r\n") && !self.text.replace("\r\n", "").contains('\n');
-        self.text = if all_crlf { text.replace("\r\n", "\n").replace('\n', "\r\n") } else { text };
+        let text = if all_crlf { text.replace("\r\n", "\n").replace('\n', "\r\n") } else { text };
+        self.text = text.into();
         Ok(())
     }
 
@@ -152,24 +160,27 @@ impl Layout {
             if before.is_empty() || before.ends_with("\n\n") || before.ends_with("\n\r\n") {
                 after = after.trim_start_matches(['\r', '\n']);
             }
-            self.text = format!("{before}{after}");
+            self.text = Zeroizing::new([before, after].concat());
         }
         let kept = self.text.trim_end_matches(['\r', '\n']).len();
         if kept < self.text.len() {
-            self.text.truncate(if kept == 0 { 0 } else { line_end(&self.text, kept) });
+            let end = if kept == 0 { 0 } else { line_end(&self.text, kept) };
+            self.text.truncate(end);
         }
     }
 }
 
 /// The item at the end of the path, and the place of its key.
-fn find<'i>(root: &'i Item, path: &[&str]) -> Option<(&'i Item, Option<Range<usize>>)> {
-    path.iter().try_fold((root, None), |(item, _), key| {
-        let table = item.as_table_like()?;
-        Some((table.get(key)?, table.key(key).and_then(toml_edit::Key::span)))
-    })
+fn find<'i>(root: &'i Table, path: &[&str]) -> Option<(&'i Item, Option<Range<usize>>)> {
+    let (last, parents) = path.split_last()?;
+    let table = parents.iter().try_fold(root as &dyn TableLike, |table, key| {
+        let item: &Item = table.get(key)?;
+        item.as_table_like()
+    })?;
+    Some((table.get(last)?, table.key(last).and_then(toml_edit::Key::span)))
 }
 
-fn is_inside_inline(root: &Item, path: &[&str]) -> bool {
+fn is_inside_inline(root: &Table, path: &[&str]) -> bool {
     (1..path.len())
         .any(|length| find(root, &path[..length]).is_some_and(|(item, _)| item.is_inline_table()))
 }

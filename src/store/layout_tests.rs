@@ -29,11 +29,11 @@ region = "eu"
 "#;
 
 fn changed(text: &str, change: impl FnOnce(&mut Layout) -> Result<(), LayoutError>) -> String {
-    let mut layout = Layout::new(text.into());
+    let mut layout = Layout::new(text);
     change(&mut layout).unwrap();
     let text = layout.into_text();
     text.parse::<DocumentMut>().expect("still TOML");
-    text
+    text.to_string()
 }
 
 #[test]
@@ -123,10 +123,10 @@ fn line_ends_are_those_of_the_file() {
 
 #[test]
 fn what_is_no_table_is_said() {
-    let mut layout = Layout::new("accounts = 3\n".into());
+    let mut layout = Layout::new("accounts = 3\n");
     let error = layout.set(&["accounts", "c"], "type", "x").unwrap_err();
     assert_eq!(error, LayoutError::NotATable("accounts".into()));
-    assert_eq!(Layout::new("= 3".into()).remove(&["a"]), Err(LayoutError::NotToml));
+    assert_eq!(Layout::new("= 3").remove(&["a"]), Err(LayoutError::NotToml));
     let text = changed("", |layout| layout.table("accounts"));
     assert_eq!(text, "[accounts]\n");
 }

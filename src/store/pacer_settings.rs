@@ -23,11 +23,10 @@ impl PacerSettings {
     /// Environment over config.
     #[must_use]
     pub fn load(env: &Env) -> Self {
-        let config = env
-            .config_path()
-            .and_then(|path| private_file::read(&path, env.home()).ok().flatten())
-            .and_then(|bytes| String::from_utf8(bytes).ok());
-        let mut settings = config.map(|text| from_config(&text)).unwrap_or_default();
+        let config =
+            env.config_path().and_then(|path| private_file::read(&path, env.home()).ok().flatten());
+        let text = config.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let mut settings = text.map(from_config).unwrap_or_default();
         let get = |name: &str| env.get(name).map(str::trim);
         settings.on = get("MP_PACER").and_then(word).or(settings.on);
         settings.max_wait = get("MP_PACER_MAX_WAIT")
@@ -42,7 +41,8 @@ impl PacerSettings {
 
 fn from_config(text: &str) -> PacerSettings {
     let Ok(document) = toml_one::parse(text) else { return PacerSettings::default() };
-    let Some(settings) = document.get("settings").and_then(|item| item.as_table_like()) else {
+    let Some(settings) = document.as_table().get("settings").and_then(|item| item.as_table_like())
+    else {
         return PacerSettings::default();
     };
     let number =

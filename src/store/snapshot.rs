@@ -18,6 +18,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
+use zeroize::Zeroizing;
 
 /// How often a read is repeated when files change under it.
 const ATTEMPTS: usize = 5;
@@ -58,7 +59,7 @@ struct Cached {
 }
 
 /// What one file held.
-type Content = Result<Option<Vec<u8>>, PrivateFileError>;
+type Content = Result<Option<Zeroizing<Vec<u8>>>, PrivateFileError>;
 
 impl SnapshotStore {
     /// A store that has read nothing yet.
@@ -145,7 +146,10 @@ fn nanos() -> i128 {
 
 /// What a content is told apart by.
 fn key(content: &Content) -> Result<Option<&[u8]>, String> {
-    content.as_ref().map(Option::as_deref).map_err(ToString::to_string)
+    match content {
+        Ok(bytes) => Ok(bytes.as_ref().map(|bytes| bytes.as_slice())),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The config's content, and path and content of the first bridge that exists.

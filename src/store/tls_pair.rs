@@ -84,10 +84,8 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Refusal
 }
 
 fn private_key(path: &Path, home: Option<&Path>) -> Result<Arc<dyn SigningKey>, Refusal> {
-    let pem = private_file::read(path, home)
-        .map_err(|error| error.refusal())?
-        .map(Zeroizing::new)
-        .ok_or_else(|| {
+    let pem =
+        private_file::read(path, home).map_err(|error| error.refusal())?.ok_or_else(|| {
             Refusal::config(format!("`{}` does not exist", path.display()))
                 .hint("name the private key in PEM (mode 0600) with --tls-key FILE")
         })?;

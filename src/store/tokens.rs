@@ -3,6 +3,7 @@
 //! Invariant: errors name the field that is wrong and nothing of what is in it; what is written
 //! is one line that the reference reads, under the lock of the file.
 
+use super::wiped::{self, Wiped};
 use crate::{
     model::{
         id::Name,
@@ -47,7 +48,7 @@ pub enum TokensError {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn parse(bytes: &[u8]) -> Result<Tokens, TokensError> {
-    let value = serde_json::from_slice(bytes)
+    let value = Wiped::parse(bytes)
         .map_err(|error| TokensError::Json { line: error.line(), column: error.column() })?;
     from_value(&value)
 }
@@ -86,7 +87,7 @@ pub fn load(env: &Env, account: &Name) -> Result<Option<Tokens>, Refusal> {
     let bytes = private_file::read(&path, env.home()).map_err(|error| {
         Refusal::new(Code::OauthTokenError, error.to_string()).hint(error.hint())
     })?;
-    bytes.as_deref().map(parse).transpose().map_err(|error| {
+    bytes.map(|bytes| parse(&bytes)).transpose().map_err(|error| {
         Refusal::new(Code::OauthTokenError, format!("`{}`: {error}", path.display()))
             .hint(format!("run: mp-proxy account login {account}"))
     })
@@ -130,13 +131,13 @@ pub fn save(env: &Env, account: &Name, tokens: &Tokens) -> Result<(), Refusal> {
 #[must_use]
 pub fn to_json(tokens: &Tokens) -> SecretString {
     // Strings only: there is nothing in it that cannot be written.
-    serde_json::to_string(&Wire::of(tokens)).unwrap_or_default().into()
+    wiped::to_line(&Wire::of(tokens))
 }
 
 /// The same as a JSON value, for the bridge. It holds the secrets.
 #[must_use]
-pub fn to_value(tokens: &Tokens) -> Value {
-    serde_json::to_value(Wire::of(tokens)).unwrap_or_default()
+pub fn to_value(tokens: &Tokens) -> Wiped<Value> {
+    serde_json::to_value(Wire::of(tokens)).unwrap_or_default().into()
 }
 
 const LOCK_WAIT: Duration = Duration::from_secs(10);

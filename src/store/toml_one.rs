@@ -3,9 +3,10 @@
 //! Called by the files of `store` that read TOML. Invariants: no text makes it panic; a config that
 //! passes `newer` is one that `mp` can read.
 
-use std::ops::Range;
-use toml_edit::{Document, Item, Table, Value};
+use std::{fmt, ops::Range};
+use toml_edit::{Document, DocumentMut, Formatted, Item, Table, Value, visit_mut::VisitMut};
 use toml_parser::{ParseError, Source, parser};
+use zeroize::Zeroize as _;
 
 /// Text that is not TOML. SECURITY: both are the parser's own words and numbers, nothing of the text.
 #[derive(Debug)]
@@ -15,11 +16,52 @@ pub(super) struct NotToml {
     pub(super) why: String,
 }
 
+/// A text that was parsed. SECURITY: its strings are wiped when it goes, since some are secrets.
+pub(super) struct Parsed(Table);
+
+impl Parsed {
+    pub(super) const fn as_table(&self) -> &Table {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Parsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parsed")
+    }
+}
+
+impl Drop for Parsed {
+    fn drop(&mut self) {
+        Wiper.visit_table_mut(&mut self.0);
+    }
+}
+
+struct Wiper;
+
+impl VisitMut for Wiper {
+    fn visit_string_mut(&mut self, text: &mut Formatted<String>) {
+        std::mem::replace(text, Formatted::new(String::new())).into_value().zeroize();
+    }
+}
+
 /// Parses.
 ///
 /// # Errors
 /// [`NotToml`].
-pub(super) fn parse(text: &str) -> Result<Document<&str>, NotToml> {
+pub(super) fn parse(text: &str) -> Result<Parsed, NotToml> {
+    Ok(Parsed(document(text)?.into_table()))
+}
+
+/// Parses what is to be changed.
+///
+/// # Errors
+/// [`NotToml`].
+pub(super) fn parse_mut(text: &str) -> Result<DocumentMut, NotToml> {
+    Ok(document(text)?.into_mut())
+}
+
+fn document(text: &str) -> Result<Document<&str>, NotToml> {
     // `toml_edit` goes on after a syntax error, and then panics on some of what it made up.
     if let Some(error) = syntax(text) {
         let at = error.unexpected().or(error.context()).map_or(0, |span| span.start());
@@ -43,7 +85,7 @@ fn syntax(text: &str) -> Option<ParseError> {
 }
 
 /// The first place of `text`, which parses as `document`, that TOML 1.0 refuses, and why.
-pub(super) fn newer(text: &str, document: &Document<&str>) -> Option<(usize, &'static str)> {
+pub(super) fn newer(text: &str, document: &Parsed) -> Option<(usize, &'static str)> {
     if text.starts_with('\u{feff}') {
         return Some((0, "it starts with a byte order mark, which `mp` cannot read"));
     }

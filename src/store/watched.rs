@@ -14,7 +14,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
-use zeroize::Zeroizing;
 
 /// Makes the value out of the bytes; the path is for messages.
 type Parse<T> = fn(&[u8], &Path) -> Result<T, Refusal>;
@@ -80,7 +79,6 @@ impl<T> Watched<T> {
     fn read(&self) -> Result<T, Refusal> {
         let bytes = private_file::read(&self.path, self.home.as_deref())
             .map_err(|error| error.refusal())?
-            .map(Zeroizing::new)
             .ok_or_else(|| {
                 Refusal::config(format!("`{}` does not exist", self.path.display()))
                     .hint("put the file there (mode 0600), or start mp-proxy without naming it")

@@ -25,6 +25,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
+use zeroize::Zeroizing;
 
 /// The header that tells a stand-in which host is meant.
 const ORIGIN_HEADER: &str = "x-mp-proxy-origin";
@@ -91,7 +92,8 @@ impl HttpClient {
         let mut sending = client
             .request(parts.method, format!("{}{path}", self.base(origin)))
             .headers(parts.headers)
-            .body(body)
+            // SECURITY: a refresh token may be in it; it is wiped once it is sent.
+            .body(Bytes::from_owner(Zeroizing::new(body)))
             .timeout(within);
         if self.0.upstream.is_some() {
             sending = sending.header(ORIGIN_HEADER, format!("https://{}", origin.host()));

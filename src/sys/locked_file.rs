@@ -19,6 +19,7 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+use zeroize::Zeroizing;
 
 /// How long to sleep between two tries for a lock.
 const RETRY: Duration = Duration::from_millis(10);
@@ -98,7 +99,7 @@ impl LockedFile {
     ///
     /// # Errors
     /// As [`super::private_file::read`].
-    pub fn read(&self) -> Result<Option<Vec<u8>>, PrivateFileError> {
+    pub fn read(&self) -> Result<Option<Zeroizing<Vec<u8>>>, PrivateFileError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let open = step(&self.directory, &self.name, flags, &self.path)?;
         open.map(|fd| read_open(fd, &self.path)).transpose()
@@ -249,7 +250,7 @@ mod tests {
         fs::write(home.join(".mp/deep/.f.toml.tmp"), "left by a crash").unwrap();
         for text in ["a", "bb"] {
             file.write(text.as_bytes()).unwrap();
-            assert_eq!(file.read().unwrap().unwrap(), text.as_bytes());
+            assert_eq!(*file.read().unwrap().unwrap(), text.as_bytes());
         }
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(fs::metadata(home.join(".mp/deep")).unwrap().mode() & 0o7777, 0o700);

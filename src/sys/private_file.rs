@@ -15,6 +15,7 @@ use std::{
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Component, Path, PathBuf},
 };
+use zeroize::Zeroizing;
 
 /// The largest credential file that is read.
 pub const MAX_BYTES: u64 = 1024 * 1024;
@@ -96,12 +97,15 @@ impl PrivateFileError {
     }
 }
 
-/// Reads a credential file; `None` if it does not exist.
+/// Reads a credential file; `None` if it does not exist. What was read is wiped once it is dropped.
 ///
 /// # Errors
 /// A link at the file or at a directory below `home`, anything but a regular file, a group or
 /// world permission bit (root's files apart, see `shared`), more than 1 MiB, or the system's own refusal.
-pub fn read(path: &Path, home: Option<&Path>) -> Result<Option<Vec<u8>>, PrivateFileError> {
+pub fn read(
+    path: &Path,
+    home: Option<&Path>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, PrivateFileError> {
     open_checked(path, home)?.map(|fd| read_open(fd, path)).transpose()
 }
 
@@ -113,7 +117,7 @@ pub fn read(path: &Path, home: Option<&Path>) -> Result<Option<Vec<u8>>, Private
 pub fn read_repaired(
     path: &Path,
     home: Option<&Path>,
-) -> Result<Option<Vec<u8>>, PrivateFileError> {
+) -> Result<Option<Zeroizing<Vec<u8>>>, PrivateFileError> {
     let Some(fd) = open_checked(path, home)? else { return Ok(None) };
     let stat = fstat(&fd).map_err(|error| PrivateFileError::io(path, &error.into()))?;
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -125,7 +129,7 @@ pub fn read_repaired(
 }
 
 /// Examines and reads a file that is already open.
-pub(super) fn read_open(fd: OwnedFd, path: &Path) -> Result<Vec<u8>, PrivateFileError> {
+pub(super) fn read_open(fd: OwnedFd, path: &Path) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> {
     let stat = fstat(&fd).map_err(|error| PrivateFileError::io(path, &error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(PrivateFileError::NotRegular { path: path.into() });
@@ -138,7 +142,8 @@ pub(super) fn read_open(fd: OwnedFd, path: &Path) -> Result<Vec<u8>, PrivateFile
     }
     // SECURITY: a vector that grows leaves its former place unwiped, so all of it has room at once.
     let size = u64::try_from(stat.st_size).unwrap_or_default().min(MAX_BYTES);
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + PROBE);
+    let room = usize::try_from(size).unwrap_or_default() + PROBE;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     File::from(fd)
         .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
@@ -323,6 +328,16 @@ mod tests {
         fs,
         os::unix::fs::{PermissionsExt, symlink},
     };
+
+    type Read = Result<Option<Vec<u8>>, PrivateFileError>;
+
+    fn read(path: &Path, home: Option<&Path>) -> Read {
+        super::read(path, home).map(|bytes| bytes.map(|bytes| bytes.to_vec()))
+    }
+
+    fn read_repaired(path: &Path, home: Option<&Path>) -> Read {
+        super::read_repaired(path, home).map(|bytes| bytes.map(|bytes| bytes.to_vec()))
+    }
 
     fn private(path: &Path, text: &[u8]) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! The limits of the listener and the hardening of the process, on the real program.
 
-use crate::support::{CONFIG, Home, Serving, Upstream};
+use crate::support::{CONFIG, Home, Serving, Upstream, not_tested};
 use std::{
     fs,
     io::{Read as _, Write as _},
@@ -232,7 +232,7 @@ fn nobody_of_the_same_user_may_look_into_the_memory() {
         let (_home, _upstream, proxy) = start(&[]);
         let file = fs::metadata(format!("/proc/{}/environ", proxy.child.id())).unwrap();
         assert_eq!(file.uid(), 0);
-        return;
+        return not_tested("the same for a user of its own: only root can be another user");
     }
     const NOBODY: u32 = 65534;
     let bin = home.path("mp-proxy");
@@ -299,62 +299,6 @@ fn a_crowd_of_half_requests_is_sent_home_and_takes_no_descriptor_for_good() {
     let log = fs::read_to_string(&proxy.log).unwrap();
     assert!(!log.contains("accepting a connection failed"), "out of descriptors: {log}");
     assert!(upstream.received().is_empty());
-}
-
-/// What was read from a file and is not needed as it stood there is wiped: the memory of the
-/// process, which root can read, does not hold it any more.
-#[test]
-#[cfg(target_os = "linux")]
-fn tokens_and_keys_do_not_stay_in_memory_as_they_were_read() {
-    let home = Home::new(CONFIG);
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let key = made.signing_key.serialize_pem();
-    home.write("cert.pem", &made.cert.pem());
-    home.write("key.pem", &key);
-    let token = "wiped-Xq7GmT2vLr9KpZ4sWb8NcY1d";
-    home.write("token", token);
-    let upstream = Upstream::start();
-    let args = ["--client-token-file", "token", "--tls-cert", "cert.pem", "--tls-key", "key.pem"];
-    let proxy = home.serve(&upstream.url(), &args);
-    let Ok(memory) = memory_of(proxy.child.id()) else {
-        // Only root may look.
-        assert_ne!(fs::metadata("/proc/self").unwrap().uid(), 0);
-        return;
-    };
-    let holds = |text: &str| memory.windows(text.len()).any(|window| window == text.as_bytes());
-    assert!(
-        holds(home.path("cert.pem").file_name().unwrap().to_str().unwrap()),
-        "nothing was read"
-    );
-    assert!(!holds(token), "the token stays");
-    for line in key.lines().filter(|line| !line.starts_with('-')) {
-        assert!(!holds(&line[..line.len().min(24)]), "a line of the key stays");
-    }
-}
-
-/// All that the process may write to.
-#[cfg(target_os = "linux")]
-fn memory_of(pid: u32) -> std::io::Result<Vec<u8>> {
-    use std::os::unix::fs::FileExt as _;
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let file = fs::File::open(format!("/proc/{pid}/mem"))?;
-    let mut all = Vec::new();
-    for line in maps.lines().filter(|line| line.contains(" rw-p ")) {
-        let (range, _) = line.split_once(' ').unwrap();
-        let (start, end) = range.split_once('-').unwrap();
-        let address = |text| u64::from_str_radix(text, 16).unwrap();
-        let (start, end) = (address(start), address(end));
-        let mut piece = vec![0; 1 << 16];
-        let mut at = start;
-        while at < end {
-            let count = usize::try_from((end - at).min(1 << 16)).unwrap();
-            if file.read_exact_at(&mut piece[..count], at).is_ok() {
-                all.extend_from_slice(&piece[..count]);
-            }
-            at += count as u64;
-        }
-    }
-    Ok(all)
 }
 
 /// While the program does not run at all: who comes then need not try again a second later.

@@ -70,4 +70,6 @@ mod tokens;
 mod tokens_bridge;
 mod unix_socket;
 mod verbs;
+#[cfg(target_os = "linux")]
+mod wiped;
 mod wire;

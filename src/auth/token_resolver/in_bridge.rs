@@ -219,7 +219,7 @@ mod tests {
         let path = dir.join("auth.json");
         let text = json!({
             "version": 2, "account": {"type": "oauth_browser", "name": "me", "region": "us"},
-            "tokens": crate::store::tokens::to_value(old),
+            "tokens": *crate::store::tokens::to_value(old),
         });
         fs::write(&path, text.to_string()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

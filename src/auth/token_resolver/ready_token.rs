@@ -8,6 +8,7 @@ use crate::{
     model::{
         id::Name,
         refusal::{Code, Refusal},
+        secret_header::secret_header,
         tokens::Tokens,
     },
     sys::clock::Moment,
@@ -56,15 +57,14 @@ impl ReadyToken {
 
     pub(super) fn new(tokens: Arc<Tokens>, account: &Name, now: Moment) -> Result<Self, Refusal> {
         let text = tokens.access_token.expose_secret();
-        let value = HeaderValue::try_from(format!("Bearer {text}")).ok();
-        let mut value = value.filter(|_| !text.is_empty()).ok_or_else(|| {
+        let value = secret_header(&["Bearer ", text]).filter(|_| !text.is_empty());
+        let value = value.ok_or_else(|| {
             Refusal::new(
                 Code::OauthTokenError,
                 format!("the token of account `{account}` is empty or cannot stand in a header"),
             )
             .hint(format!("run: mp-proxy account login {account}"))
         })?;
-        value.set_sensitive(true);
         let left = tokens.usable_until_micros().saturating_sub(now.wall_micros);
         let good_for = Duration::from_micros(u64::try_from(left).unwrap_or(0));
         let ahead_micros = ahead(tokens.lifetime_seconds);
