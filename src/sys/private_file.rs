@@ -7,7 +7,10 @@ use crate::model::refusal::Refusal;
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, openat, statat, unlinkat,
 };
-use rustix::{io::Errno, process::geteuid};
+use rustix::{
+    io::Errno,
+    process::{getegid, geteuid, getgroups},
+};
 use std::{
     ffi::OsStr,
     fs::File,
@@ -101,7 +104,7 @@ impl PrivateFileError {
 ///
 /// # Errors
 /// A link at the file or at a directory below `home`, anything but a regular file, a group or
-/// world permission bit (root's files apart, see `shared`), more than 1 MiB, or the system's own refusal.
+/// world permission bit (root's files apart, see `is_shared`), more than 1 MiB, or the system's own refusal.
 pub fn read(
     path: &Path,
     home: Option<&Path>,
@@ -135,7 +138,7 @@ pub(super) fn read_open(fd: OwnedFd, path: &Path) -> Result<Zeroizing<Vec<u8>>, 
         return Err(PrivateFileError::NotRegular { path: path.into() });
     }
     let mode = Mode::from_raw_mode(stat.st_mode);
-    if shared(mode, stat.st_uid, geteuid().as_raw()) {
+    if is_shared(mode, stat.st_uid, geteuid().as_raw(), || is_our_group(stat.st_gid)) {
         #[allow(clippy::useless_conversion, reason = "the width differs between systems")]
         let mode = u32::from(mode.as_raw_mode()) & 0o7777;
         return Err(PrivateFileError::Permissions { path: path.into(), mode });
@@ -155,13 +158,20 @@ pub(super) fn read_open(fd: OwnedFd, path: &Path) -> Result<Zeroizing<Vec<u8>>, 
 }
 
 /// Whether others than `us` and root can get at a file of this mode and owner.
-/// SECURITY: the group may read what belongs to root where we are not root (PostgreSQL treats its
-/// keys so): only an administrator can have made it so, and a mounted Kubernetes secret
-/// (`root:fsGroup 0440`) has no other way to reach a program that is not root.
-const fn shared(mode: Mode, owner: u32, us: u32) -> bool {
-    let others = mode.intersection(Mode::RWXG.union(Mode::RWXO));
-    let allowed = if owner == 0 && us != 0 { Mode::RGRP } else { Mode::empty() };
-    !allowed.contains(others)
+/// SECURITY: the group may read (and no more than read) what belongs to root, where we are not root
+/// and in that group (PostgreSQL treats its keys so): only an administrator can have made it so, and
+/// a mounted Kubernetes secret (`root:fsGroup 0440`) has no other way to reach a program that is not
+/// root. Where we read it by an access list, the group is somebody else's.
+fn is_shared(mode: Mode, owner: u32, us: u32, is_our_group: impl FnOnce() -> bool) -> bool {
+    let others = mode.intersection(Mode::RWXG | Mode::RWXO);
+    let mounted = || others == Mode::RGRP && owner == 0 && us != 0 && is_our_group();
+    !others.is_empty() && !mounted()
+}
+
+/// Whether we are in a group. What the system does not tell counts as no.
+fn is_our_group(gid: u32) -> bool {
+    let others = || getgroups().unwrap_or_default();
+    getegid().as_raw() == gid || others().iter().any(|group| group.as_raw() == gid)
 }
 
 /// Opens the file itself: every directory below `home` first, none of them through a link.
@@ -371,15 +381,21 @@ mod tests {
 
     #[test]
     fn only_roots_files_may_be_read_by_a_group() {
-        let shared = |mode, owner, us| shared(Mode::from_raw_mode(mode), owner, us);
+        let shared =
+            |mode, owner, us, ours| is_shared(Mode::from_raw_mode(mode), owner, us, move || ours);
         for mode in [0o400, 0o600, 0o440, 0o640] {
-            assert!(!shared(mode, 0, 65532), "{mode:o}");
-            assert_eq!(shared(mode, 65532, 65532), mode & 0o077 != 0, "{mode:o}");
-            assert_eq!(shared(mode, 0, 0), mode & 0o077 != 0, "{mode:o}");
+            let open = mode & 0o077 != 0;
+            assert!(!shared(mode, 0, 65532, true), "{mode:o}");
+            assert_eq!(shared(mode, 0, 65532, false), open, "{mode:o}: the group of others");
+            assert_eq!(shared(mode, 65532, 65532, true), open, "{mode:o}: not root's");
+            assert_eq!(shared(mode, 1000, 65532, true), open, "{mode:o}: not root's");
+            assert_eq!(shared(mode, 0, 0, true), open, "{mode:o}: we are root");
         }
-        for mode in [0o444, 0o660, 0o450, 0o404] {
-            assert!(shared(mode, 0, 65532), "{mode:o}");
+        for mode in [0o444, 0o660, 0o450, 0o404, 0o420, 0o410, 0o441, 0o442] {
+            assert!(shared(mode, 0, 65532, true), "{mode:o}");
         }
+        assert!(is_our_group(getegid().as_raw()));
+        assert!(!is_our_group(u32::MAX - 7));
     }
 
     #[test]

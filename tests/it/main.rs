@@ -46,6 +46,7 @@ mod login_unified;
 mod look_after;
 mod me;
 mod metrics;
+mod mounted_secret;
 mod oauth_endpoint;
 mod oracle;
 #[cfg(feature = "otlp")]
