@@ -4,7 +4,7 @@
 //! connections is what the slowest requests are made of.
 
 use super::{
-    limits::{self, Counted, Open},
+    limits::{self, Counted, Open, Refused},
     listener::{Accepted, Listeners},
     respond,
     threads::Thread,
@@ -38,7 +38,7 @@ pub(super) async fn accept(
     loop {
         match listeners.accept().await {
             Ok(accepted) if open.now() >= most => {
-                open.refuse();
+                open.refuse(Refused::TooMany);
                 // Beyond these the connection is closed without a word.
                 if refusing.load(Ordering::Relaxed) < REFUSING {
                     tokio::spawn(refuse(accepted, most, Counted::new(&refusing)));

@@ -3,9 +3,9 @@
 //! was counted for it is given back.
 
 use super::{
-    limits::Limits,
+    limits::{Limits, Open, Refused},
     listener::Door,
-    patience::{Heard, Patience},
+    patience::{HeadTimer, Heard, Patience},
     worker::Worker,
 };
 use hyper::{
@@ -45,18 +45,19 @@ pub(super) async fn serve(
     door: Door,
     watcher: Watcher,
 ) -> Result<(), Error> {
-    let limits = worker.proxy.limits;
+    let proxy = Arc::clone(&worker.proxy);
     let service = service_fn(move |request| {
         // Boxed: hyper would move all of it along with the connection's own state.
         Box::pin(Arc::clone(&worker).handle(request, door))
     });
-    http(stream, service, &limits, watcher).await
+    http(stream, service, &proxy.limits, &proxy.open, watcher).await
 }
 
 async fn http<V, B>(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     service: V,
     limits: &Limits,
+    open: &Open,
     watcher: Watcher,
 ) -> Result<(), Error>
 where
@@ -67,13 +68,34 @@ where
     let patience = Patience { head: limits.header_read, idle: limits.keep_alive };
     let (stream, timer): (Heard<_>, _) = patience.of(stream);
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(timer).header_read_timeout(limits.header_read).max_header_size(limits.header_bytes);
+    http.timer(timer.clone())
+        .header_read_timeout(limits.header_read)
+        .max_header_size(limits.header_bytes);
     if limits.headers != Limits::default().headers {
         // hyper keeps its default number on the stack, any other on the heap.
         http.max_headers(limits.headers);
     }
-    watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await?;
-    Ok(())
+    let ended = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
+    if let Some(why) = ended.as_ref().err().and_then(|error| refused(error, &timer)) {
+        open.refuse(why);
+    }
+    Ok(ended?)
+}
+
+/// Why there was no request that could be answered. hyper has answered with a bare status, and
+/// nobody else can: it has no hook for it (its issue 3844).
+fn refused(error: &hyper::Error, timer: &HeadTimer) -> Option<Refused> {
+    if error.is_parse_too_large() {
+        tracing::info!(
+            "a request head was too large and got a bare 431 or 414: see --max-header-bytes and --max-headers"
+        );
+        return Some(Refused::TooLarge);
+    }
+    if error.is_parse() {
+        tracing::info!(%error, "what a caller sent is not HTTP/1.1 and got a bare 400");
+        return Some(Refused::Malformed);
+    }
+    (error.is_timeout() && timer.has_begun()).then_some(Refused::TooSlow)
 }
 
 #[cfg(test)]
@@ -138,7 +160,8 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"served"))))
             });
             let (limits, watcher) = (Limits::default(), graceful.watcher());
-            let serving = async move { http(ours, service, &limits, watcher).await };
+            let serving =
+                async move { http(ours, service, &limits, &Open::default(), watcher).await };
             (caller, spawn(&Handle::current(), open.count(), serving))
         };
         let ((mut first, ended), (mut second, _)) = (connect(), connect());

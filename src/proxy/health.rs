@@ -18,6 +18,7 @@ use crate::{
 };
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Whether the path is ours rather than Mixpanel's.
 #[must_use]
@@ -119,7 +120,7 @@ fn limits(proxy: &Proxy) -> Value {
     let mut all = proxy.limits.json();
     all["now"] = json!({
         "connections": proxy.open.now(),
-        "connections_refused": proxy.open.refused(),
+        "connections_refused": proxy.open.refused().into_iter().collect::<BTreeMap<_, _>>(),
         "requests_of_callers": proxy.in_flight.now(),
         "open_files": ProcessStats::now().open_fds,
     });

@@ -135,11 +135,37 @@ impl InFlight {
     }
 }
 
-/// Connections that are open, and those that were too many.
+/// Why a connection was turned away, or given up before a request was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// There were too many.
+    TooMany,
+    /// What came was not HTTP/1.1.
+    Malformed,
+    /// A request head had too many bytes or fields.
+    TooLarge,
+    /// A request head took too long.
+    TooSlow,
+}
+
+impl Refused {
+    const ALL: [Self; 4] = [Self::TooMany, Self::Malformed, Self::TooLarge, Self::TooSlow];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::TooMany => "too_many",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+        }
+    }
+}
+
+/// Connections that are open, and those that were refused.
 #[derive(Debug, Default)]
 pub struct Open {
     now: Arc<AtomicUsize>,
-    refused: AtomicU64,
+    refused: [AtomicU64; Refused::ALL.len()],
 }
 
 impl Open {
@@ -155,15 +181,16 @@ impl Open {
         Counted::new(&self.now)
     }
 
-    /// One was too many.
-    pub fn refuse(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+    /// One was refused.
+    pub fn refuse(&self, why: Refused) {
+        self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were too many.
+    /// How many were refused, by the reason's name.
     #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+    pub fn refused(&self) -> Vec<(&'static str, u64)> {
+        let count = |why: Refused| self.refused[why as usize].load(Ordering::Relaxed);
+        Refused::ALL.into_iter().map(|why| (why.name(), count(why))).collect()
     }
 }
 

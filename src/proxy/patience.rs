@@ -77,6 +77,13 @@ pub(super) struct Heard<S> {
 #[derive(Debug, Clone)]
 pub(super) struct HeadTimer(Arc<Clock>);
 
+impl HeadTimer {
+    /// Whether a head has begun, or the first one was waited for, rather than the next one.
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.stage.load(Ordering::Relaxed) == BEGUN
+    }
+}
+
 impl Timer for HeadTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
         self.sleep_until(self.now() + duration)

@@ -295,9 +295,45 @@ fn a_crowd_of_half_requests_is_sent_home_and_takes_no_descriptor_for_good() {
     }
     assert!(refused > 0 && closed >= 1, "{refused} refused, {closed} closed");
     let limits = proxy.get("/_mp/limits", "").json();
-    assert!(limits["now"]["connections_refused"].as_u64().unwrap() >= refused, "{limits}");
+    let counted = &limits["now"]["connections_refused"];
+    assert!(counted["too_many"].as_u64().unwrap() >= refused, "{limits}");
+    assert!(counted["too_slow"].as_u64().unwrap() >= 1, "{limits}");
     let log = fs::read_to_string(&proxy.log).unwrap();
     assert!(!log.contains("accepting a connection failed"), "out of descriptors: {log}");
+    assert!(upstream.received().is_empty());
+}
+
+/// What is no request gets a bare status of the HTTP library: it is on record all the same.
+#[test]
+fn what_is_no_request_is_counted_and_logged() {
+    let (_home, upstream, proxy) = start(&["--max-header-bytes", "100000"]);
+    let host = proxy.address;
+    let long = "a".repeat(70_000);
+    let cases = [
+        ("malformed", 400, "no request at all\r\n\r\n".to_owned()),
+        ("malformed", 400, format!("GET / HTTP/1.1\r\nHost: {host}\r\nHo st: x\r\n\r\n")),
+        (
+            "malformed",
+            400,
+            format!("GET / HTTP/1.1\r\nHost: {host}\r\nContent-Length: s3cr3t\r\n\r\n"),
+        ),
+        ("too_large", 431, format!("GET / HTTP/1.1\r\nHost: {host}\r\nA: {long}{long}\r\n\r\n")),
+        ("too_large", 414, format!("GET /{long} HTTP/1.1\r\nHost: {host}\r\n\r\n")),
+    ];
+    for (why, status, bytes) in &cases {
+        let answer = proxy.raw(bytes.as_bytes());
+        assert_eq!((answer.status, answer.body.len()), (*status, 0), "{why}: {}", answer.head);
+        assert_eq!(answer.header("proxy-status"), None, "{why}");
+    }
+    let metrics = String::from_utf8(proxy.get("/_mp/metrics", "").body).unwrap();
+    for (why, count) in [("malformed", 3), ("too_large", 2), ("too_slow", 0), ("too_many", 0)] {
+        let line = format!("mp_proxy_connections_refused_total{{reason=\"{why}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+    let log = fs::read_to_string(&proxy.log).unwrap();
+    assert_eq!(log.matches("is not HTTP/1.1 and got a bare 400").count(), 3, "{log}");
+    assert_eq!(log.matches("too large and got a bare 431 or 414").count(), 2, "{log}");
+    assert!(!log.contains("s3cr3t") && !log.contains("no request at all"), "{log}");
     assert!(upstream.received().is_empty());
 }
 

@@ -18,8 +18,10 @@ pub struct Gauges {
     pub quotas: Vec<Quota>,
     /// Each limit by its name.
     pub limits: Vec<(&'static str, u64)>,
-    /// Connections of callers that are open, and those that were too many.
-    pub connections: (u64, u64),
+    /// Connections of callers that are open.
+    pub connections: u64,
+    /// Those that were refused, by reason.
+    pub refused: Vec<(&'static str, u64)>,
     /// The policy.
     pub policy: Followed,
     /// The certificate of the listener; `None` where there is no TLS.

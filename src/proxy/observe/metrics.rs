@@ -138,10 +138,10 @@ impl Scrape {
         out.gauge("mp_proxy_quota_limit", "Calls an hour", left(|quota| quota.limit))?;
         let limits = gauges.limits.iter().map(|(name, value)| ([("limit", *name)], *value));
         out.gauge("mp_proxy_limit", "The limits in force", limits)?;
-        let (open, refused) = gauges.connections;
-        out.gauge("mp_proxy_connections", "Connections of callers", [([], open)])?;
-        let refused = [([("reason", "too_many")], refused)];
-        out.counter("mp_proxy_connections_refused", "Connections that were too many", refused)?;
+        let open = [([], gauges.connections)];
+        out.gauge("mp_proxy_connections", "Connections of callers", open)?;
+        let refused = gauges.refused.iter().map(|(why, count)| ([("reason", *why)], *count));
+        out.counter("mp_proxy_connections_refused", "Connections without a request", refused)?;
         let policy = &gauges.policy;
         let generation = [([], policy.generation)];
         out.gauge("mp_proxy_policy_generation", "Grows with every change in force", generation)?;
