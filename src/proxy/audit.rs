@@ -124,7 +124,8 @@ impl Audit {
     /// Appends the end of a request; our own endpoints are nothing to put on record.
     pub fn request(&self, seen: &Seen<'_>) {
         let (answered_by, code) = match seen.answered_by {
-            AnsweredBy::Endpoint if seen.route == "/_mp" => return,
+            AnsweredBy::Endpoint | AnsweredBy::Nobody if seen.route == "/_mp" => return,
+            AnsweredBy::Nobody => ("nobody", None),
             AnsweredBy::Endpoint => ("proxy", None),
             AnsweredBy::Refusal { code, .. } => ("proxy", Some(code)),
             AnsweredBy::Upstream => ("mixpanel", None),

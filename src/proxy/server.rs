@@ -46,7 +46,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Notify};
 
 /// Docker kills after ten seconds.
 const DRAIN: Duration = Duration::from_secs(9);
@@ -118,6 +118,15 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
+/// How a shutdown went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Requests had their time to finish.
+    Drained,
+    /// [`Proxy::hurry`] was called.
+    Hurried,
+}
+
 /// A bound, not yet serving proxy.
 pub struct Server {
     bound: Bound,
@@ -171,6 +180,7 @@ impl Server {
             in_flight: InFlight::default(),
             open: Open::default(),
             draining: AtomicBool::new(false),
+            hurry: Notify::new(),
             tokens,
             workspaces: DefaultWorkspaces::default(),
             governance,
@@ -206,11 +216,12 @@ impl Server {
         Arc::clone(&self.proxy)
     }
 
-    /// Serves until `shutdown` is done, then lets running requests finish.
+    /// Serves until `shutdown` is done, then lets running requests finish. What is cut off is logged,
+    /// a line a request.
     ///
     /// # Errors
     /// No thread could be started.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
         let threads = (0..self.threads.get())
             .map(|number| Thread::start(number, &self.proxy, &self.connector))
             .collect::<Result<Vec<_>, _>>()
@@ -232,18 +243,22 @@ impl Server {
         }
         drop(listeners);
         tracing::info!("shutting down, running requests may finish");
-        if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-            tracing::warn!(
-                seconds = DRAIN.as_secs(),
-                "requests were still running and are cut off"
-            );
+        let (ended, all) = tokio::select! {
+            done = tokio::time::timeout(DRAIN, graceful.shutdown()) => (Ended::Drained, done.is_ok()),
+            () = self.proxy.hurry.notified() => (Ended::Hurried, false),
+        };
+        if !all {
+            let requests = self.proxy.observer.totals().in_flight;
+            tracing::warn!(requests, "what is still running is cut off");
         }
         for thread in threads {
             thread.stop().await;
         }
         #[cfg(feature = "otlp")]
         self.proxy.observer.deliver().await;
-        self.proxy.observer.flush();
-        Ok(())
+        // Elsewhere: a reader of the log that stands still must not hold up what watches over the end.
+        let observer = Arc::clone(&self.proxy.observer);
+        let _ = tokio::task::spawn_blocking(move || observer.flush()).await;
+        Ok(ended)
     }
 }

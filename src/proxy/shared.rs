@@ -21,6 +21,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
+use tokio::sync::Notify;
 
 /// Everything that requests share, whatever thread they are on.
 pub struct Proxy {
@@ -35,6 +36,7 @@ pub struct Proxy {
     pub(super) in_flight: InFlight,
     pub(super) open: Open,
     pub(super) draining: AtomicBool,
+    pub(super) hurry: Notify,
     pub(super) governance: Governance,
     pub(super) tokens: TokenResolvers,
     pub(super) observer: Arc<Observer>,
@@ -76,6 +78,11 @@ impl Proxy {
     #[must_use]
     pub fn certificate(&self) -> Option<CertificateDer<'static>> {
         self.doors.tls().and_then(|tls| tls.current().leaf().cloned())
+    }
+
+    /// Ends a shutdown that has begun, or that begins later, without waiting for requests.
+    pub fn hurry(&self) {
+        self.hurry.notify_one();
     }
 
     /// Whether shutdown has begun.

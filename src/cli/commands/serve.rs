@@ -14,7 +14,7 @@ use crate::{
         forward::Timeouts,
         listen::{Listen, Place},
         observe::line::Colour,
-        server::{Options, Server, StartError},
+        server::{Ended, Options, Server, StartError},
         warm_up::WarmUp,
     },
     sys::{env::Env, hardening, run_file::RunFile},
@@ -23,7 +23,9 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
-/// How long a forced end may take.
+/// The exit code of a forced end.
+const FORCED: u8 = 130;
+/// How long it may take.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs the command.
@@ -43,7 +45,8 @@ pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
         outcome
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Drained) => ExitCode::SUCCESS,
+        Ok(Ended::Hurried) => ExitCode::from(FORCED),
         Err(refusal) => report(&refusal, Form::Text),
     }
 }
@@ -72,7 +75,7 @@ pub(super) fn options(
     })
 }
 
-async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
+async fn run(options: Options, env: Arc<Env>) -> Result<Ended, Refusal> {
     let server = Server::bind(options, Arc::clone(&env)).map_err(|error| cannot_start(&error))?;
     let proxy = server.proxy();
     tracing::info!(limits = %proxy.limits().json(), "limits");
@@ -101,7 +104,11 @@ async fn run(options: Options, env: Arc<Env>) -> Result<(), Refusal> {
     print(&format!("{first}\n"))
         .map_err(|error| Refusal::config(format!("cannot write the address to stdout: {error}")))?;
     let shared = server.shared();
-    let stop = first_signal(move || shared.observer().flush())?;
+    let stop = first_signal(move || {
+        // The requests are cut off and logged; this must not be done before that is.
+        shared.hurry();
+        std::thread::sleep(LAST_WORDS);
+    })?;
     let notes = places.iter().map(|place| RunFile::leave(&env, &place.name()));
     let _notes: Vec<_> = notes
         .map(|note| {
@@ -133,7 +140,7 @@ pub(super) fn first_signal(
             // A reader of the log that stands still would hold them up for ever.
             let said = tokio::task::spawn_blocking(last_words);
             let _ = tokio::time::timeout(LAST_WORDS, said).await;
-            std::process::exit(130);
+            std::process::exit(FORCED.into());
         });
     })
 }

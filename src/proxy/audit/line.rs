@@ -31,7 +31,7 @@ pub enum Line<'a> {
         path: &'a str,
         /// Status of the answer.
         status: u16,
-        /// Who answered: `mixpanel` or `proxy`.
+        /// Who answered: `mixpanel`, `cache`, `proxy` or `nobody`.
         answered_by: &'a str,
         /// The code of a refusal.
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -50,7 +50,7 @@ pub fn level(seen: &Seen<'_>) -> Level {
         AnsweredBy::Refusal { .. } => Level::Warn,
         _ if seen.end == End::Cut && seen.route != "/_mp" => Level::Warn,
         AnsweredBy::Upstream | AnsweredBy::Shared => Level::Info,
-        AnsweredBy::Endpoint => Level::Debug,
+        AnsweredBy::Endpoint | AnsweredBy::Nobody => Level::Debug,
     }
 }
 
@@ -76,7 +76,7 @@ pub fn text(out: &mut Vec<u8>, seen: &Seen<'_>, stamp: &str, colour: Colour) {
     put(out, &["ms own="]);
     millis(out, seen.times.own);
     put(out, &["ms"]);
-    if seen.answered_by == AnsweredBy::Upstream {
+    if matches!(seen.answered_by, AnsweredBy::Upstream | AnsweredBy::Nobody) {
         put(out, &[" upstream="]);
         millis(out, seen.times.upstream);
         put(out, &["ms"]);

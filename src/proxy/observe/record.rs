@@ -30,6 +30,8 @@ use std::{
 
 /// The route of our own endpoints.
 pub(super) const OWN: &str = "/_mp";
+/// The status of a request that nobody got an answer to, as nginx and others have it.
+const UNANSWERED: u16 = 499;
 /// Who called where callers are not told apart.
 const ANYBODY: &str = "local";
 
@@ -53,6 +55,8 @@ pub struct Record {
     upstream: Duration,
     own: Duration,
     down: u64,
+    /// Whether it goes with an answer, whose end finishes it.
+    followed: bool,
 }
 
 /// Whose answer it became.
@@ -61,6 +65,8 @@ enum By {
     Shared,
     Endpoint,
     Refusal(&'static str, String),
+    /// There is none.
+    Nobody,
 }
 
 impl Record {
@@ -88,6 +94,7 @@ impl Record {
             upstream: Duration::ZERO,
             own: Duration::ZERO,
             down: 0,
+            followed: false,
         })
     }
 
@@ -160,8 +167,14 @@ impl Record {
         if let Some(theirs) = theirs.filter(|theirs| *theirs != self.id) {
             response.headers_mut().insert(X_UPSTREAM_REQUEST_ID, theirs);
         }
-        self.own = self.started.elapsed().saturating_sub(self.upstream + self.paced);
+        self.measure();
+        self.followed = true;
         response.map(|body| Observed { body, record: self, ended: false })
+    }
+
+    /// What of the time was our own.
+    fn measure(&mut self) {
+        self.own = self.started.elapsed().saturating_sub(self.upstream + self.paced);
     }
 
     fn finish(&self, end: End) {
@@ -174,6 +187,7 @@ impl Record {
             By::Upstream => AnsweredBy::Upstream,
             By::Shared => AnsweredBy::Shared,
             By::Endpoint => AnsweredBy::Endpoint,
+            By::Nobody => AnsweredBy::Nobody,
             By::Refusal(code, detail) => AnsweredBy::Refusal { code, detail },
         };
         self.recorder.finish(&Seen {
@@ -197,6 +211,20 @@ impl Record {
             bytes_down: self.down,
             end,
         });
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.followed {
+            return;
+        }
+        // The caller hung up before there was an answer, or the proxy was stopped.
+        self.upstream += self.sent.take().map_or(Duration::ZERO, |sent| sent.elapsed());
+        self.measure();
+        self.by = By::Nobody;
+        self.status = StatusCode::from_u16(UNANSWERED).unwrap_or(StatusCode::BAD_REQUEST);
+        self.finish(End::Cut);
     }
 }
 

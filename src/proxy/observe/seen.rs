@@ -47,6 +47,8 @@ pub enum AnsweredBy<'a> {
     Shared,
     /// One of our own endpoints.
     Endpoint,
+    /// Nobody's: the caller hung up before there was one, or the proxy was stopped.
+    Nobody,
     /// A refusal of ours.
     Refusal {
         /// What programs branch on.

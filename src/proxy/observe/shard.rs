@@ -76,7 +76,7 @@ impl Shard {
         route.own.observe(seen.times.own);
         match seen.answered_by {
             AnsweredBy::Upstream => route.upstream.observe(seen.times.upstream),
-            AnsweredBy::Endpoint | AnsweredBy::Shared => {}
+            AnsweredBy::Endpoint | AnsweredBy::Shared | AnsweredBy::Nobody => {}
             AnsweredBy::Refusal { code, .. } => {
                 *counts.refusals.entry(code).or_default() += 1;
             }
