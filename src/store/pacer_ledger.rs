@@ -84,10 +84,10 @@ impl Ledger {
         ledger
     }
 
-    /// The limit that the server named, while it is believed.
+    /// The limit that the server named, while it is believed; not one of the far future.
     #[must_use]
     pub fn learned(&self, now: f64) -> Option<u32> {
-        let fresh = self.learned_at.is_some_and(|at| now - at < BELIEVED);
+        let fresh = self.learned_at.is_some_and(|at| (-AHEAD..BELIEVED).contains(&(now - at)));
         (self.limit_source == LimitSource::Server && fresh && self.limit > 0).then_some(self.limit)
     }
 

@@ -20,6 +20,7 @@ mod browser;
 mod cache;
 mod callers;
 mod chromium;
+mod clock;
 mod connections;
 mod credential_faults;
 mod devtools;
