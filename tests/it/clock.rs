@@ -49,7 +49,7 @@ fn a_token_of_another_time_costs_one_refresh_at_most() {
         }
         assert_eq!(oauth(&upstream).counts().refreshes, refreshes + 1, "{expires}");
         let left = on_disk(&home)["expires_at"].as_str().unwrap().to_owned();
-        assert!((*"2025"..*"2999").contains(left.as_str()), "{left}");
+        assert!(("2025".."2999").contains(&left.as_str()), "{left}");
     }
 }
 
