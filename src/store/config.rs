@@ -2,20 +2,23 @@
 //! Invariants: a broken block matters only to those who ask for it (quirk C7), and every error
 //! names the file, the line and the block, never a value.
 
+mod blocks;
+mod file;
+
+use self::{
+    blocks::{active, active_account, active_workspace, references, target},
+    file::{File, place},
+};
 use super::{
     account_block::{self, Problem},
-    headers, toml_one,
-    wiped::Wiped,
+    toml_one,
 };
 use crate::model::{
     account::{Account, Active, Credential, Target, TokenSource},
     id::{Name, WorkspaceId},
     refusal::{Code, Refusal},
 };
-use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value};
-use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
-use toml_edit::{Item, TableLike};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 type Header = crate::model::session::CustomHeader;
 type Blocks<T> = Result<BTreeMap<String, Result<T, Refusal>>, Refusal>;
@@ -223,150 +226,6 @@ fn find<T: Clone>(blocks: &Blocks<T>, name: &str, what: &str, code: Code) -> Res
     };
     let message = format!("{what} `{}` is not configured", name.escape_debug());
     Err(Refusal::config(message).reason(code).hint(hint))
-}
-
-fn target(name: &str, block: &Map<String, Value>) -> Result<Target, Problem> {
-    account_block::known(block, &["account", "project", "workspace"])?;
-    let missing = |key: &str| Problem::rule(key, "is missing");
-    Ok(Target {
-        name: name.into(),
-        account: account_block::text(block, "account")?.ok_or_else(|| missing("account"))?.into(),
-        project: account_block::project(block, "project")?.ok_or_else(|| missing("project"))?,
-        workspace: account_block::workspace(block, "workspace")?,
-    })
-}
-
-fn active(block: &Map<String, Value>) -> Result<Active, Problem> {
-    active_keys(block)?;
-    Ok(Active {
-        account: account_block::text(block, "account")?.map(str::to_owned),
-        workspace: account_block::workspace(block, "workspace")?,
-    })
-}
-
-fn active_account(block: &Map<String, Value>) -> Result<Option<String>, Problem> {
-    active_keys(block)?;
-    account_block::whole_number(block, "workspace")?;
-    Ok(account_block::text(block, "account")?.map(str::to_owned))
-}
-
-fn active_workspace(block: &Map<String, Value>) -> Result<Option<WorkspaceId>, Problem> {
-    active_keys(block)?;
-    account_block::text(block, "account")?;
-    account_block::workspace(block, "workspace")
-}
-
-fn active_keys(block: &Map<String, Value>) -> Result<(), Problem> {
-    if block.contains_key("project") {
-        let rule = "is not allowed here; a project belongs to an account's `default_project`";
-        return Err(Problem::rule("project", rule));
-    }
-    account_block::known(block, &["account", "workspace"])
-}
-
-fn references(root: &toml_edit::Table) -> Vec<(String, String)> {
-    let targets = root.get("targets").and_then(Item::as_table_like);
-    let reference = |(name, item): (&str, &Item)| {
-        let account = item.as_table_like()?.get("account")?.as_str()?;
-        Some((name.to_owned(), account.to_owned()))
-    };
-    targets.into_iter().flat_map(TableLike::iter).filter_map(reference).collect()
-}
-
-/// What error messages need to know.
-struct File<'a> {
-    text: &'a str,
-    path: &'a Path,
-}
-
-impl File<'_> {
-    fn blocks<T>(
-        &self,
-        root: &toml_edit::Table,
-        section: &str,
-        check: impl Fn(&str, &Map<String, Value>) -> Result<T, Problem>,
-    ) -> Blocks<T> {
-        let Some(item) = root.get(section) else { return Ok(BTreeMap::new()) };
-        let Some(table) = item.as_table_like() else {
-            return Err(self.refusal(&format!("[{section}]"), item.span(), "must be a table"));
-        };
-        let block = |(name, item): (&str, &Item)| {
-            let place = format!("[{section}.{}]", name.escape_debug());
-            let key = table.key(name).and_then(toml_edit::Key::span);
-            (name.to_owned(), self.block(&place, item, key, |block| check(name, block)))
-        };
-        Ok(table.iter().map(block).collect())
-    }
-
-    fn block<T>(
-        &self,
-        place: &str,
-        item: &Item,
-        key: Option<Range<usize>>,
-        check: impl FnOnce(&Map<String, Value>) -> Result<T, Problem>,
-    ) -> Result<T, Refusal> {
-        let span = item.span().or(key);
-        let Some(table) = item.as_table_like() else {
-            return Err(self.refusal(place, span, "must be a table"));
-        };
-        check(&Wiped::from(object(table))).map_err(|problem| {
-            let at = problem.key.and_then(|key| table.key(&key)?.span());
-            self.refusal(place, at.or(span), &problem.text)
-        })
-    }
-
-    fn custom_header(&self, root: &toml_edit::Table) -> Result<Option<Header>, Refusal> {
-        let place = "[settings].custom_header";
-        let Some(item) = root.get("settings") else { return Ok(None) };
-        let Some(settings) = item.as_table_like() else {
-            return Err(self.refusal("[settings]", item.span(), "must be a table"));
-        };
-        let Some(item) = settings.get("custom_header") else { return Ok(None) };
-        let (name, value) = self.block(place, item, None, |block| {
-            let part = |key| account_block::required(block, key).map(str::to_owned);
-            Ok((part("name")?, SecretString::from(part("value")?)))
-        })?;
-        headers::custom_header(&name, value.expose_secret(), &self.place(place, item.span()))
-            .map(Some)
-    }
-
-    fn place(&self, place: &str, span: Option<Range<usize>>) -> String {
-        let line = |span: Range<usize>| place_line(self.text.as_bytes(), span.start);
-        let line = span.map(|span| format!(":{}", line(span))).unwrap_or_default();
-        format!("`{}{line}` {place}", self.path.display())
-    }
-
-    fn refusal(&self, place: &str, span: Option<Range<usize>>, text: &str) -> Refusal {
-        Refusal::config(format!("{}: {text}", self.place(place, span)))
-            .hint(format!("edit `{}`", self.path.display()))
-    }
-}
-
-/// A table as JSON. What JSON cannot say becomes an array, which no field accepts.
-fn object(table: &dyn TableLike) -> Map<String, Value> {
-    let value = |item: &Item| match item {
-        Item::Value(toml_edit::Value::String(text)) => text.value().as_str().into(),
-        Item::Value(toml_edit::Value::Integer(number)) => (*number.value()).into(),
-        Item::Value(toml_edit::Value::Boolean(flag)) => (*flag.value()).into(),
-        Item::Value(toml_edit::Value::Float(number)) => {
-            serde_json::Number::from_f64(*number.value())
-                .map_or_else(|| Value::Array(Vec::new()), Value::Number)
-        }
-        _ => Value::Array(Vec::new()),
-    };
-    table.iter().map(|(key, item)| (key.to_owned(), value(item))).collect()
-}
-
-fn place_line(text: &[u8], offset: usize) -> usize {
-    text.iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
-}
-
-/// `LINE:COLUMN` of a byte offset, counted from 1, columns in characters.
-fn place(text: &[u8], offset: usize) -> String {
-    let before = &text[..offset.min(text.len())];
-    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
-    format!("{}:{column}", place_line(text, offset))
 }
 
 #[cfg(test)]

@@ -1,23 +1,20 @@
-//! Reading files that hold secrets, and the cheap check whether they changed.
-//! Called by the store for config, bridge and tokens.
+//! Reading files that hold secrets. Called by the store for config, bridge and tokens.
 //! SECURITY: what is checked is what is read: every step below home is opened without
 //! following links, and the open file itself is examined.
 
-use crate::model::refusal::Refusal;
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, openat, statat, unlinkat,
-};
+mod error;
+mod stamp;
+mod walk;
+
+pub use error::PrivateFileError;
 use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, unlinkat},
     io::Errno,
     process::{getegid, geteuid, getgroups},
 };
-use std::{
-    ffi::OsStr,
-    fs::File,
-    io::{self, Read},
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
-    path::{Component, Path, PathBuf},
-};
+pub use stamp::{Stamp, stamp};
+use std::{fs::File, io::Read as _, os::fd::OwnedFd, path::Path};
+pub(super) use walk::{Missing, open_parent, step};
 use zeroize::Zeroizing;
 
 /// The largest credential file that is read.
@@ -25,80 +22,6 @@ pub const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Room for the read that finds the end.
 const PROBE: usize = 64;
-
-/// Why a credential file was not read. Holds paths only.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of each variant is its documentation")]
-pub enum PrivateFileError {
-    #[error("`{path}` is a symbolic link", path = path.display())]
-    Symlink { path: PathBuf },
-    #[error("`{path}` is not a regular file", path = path.display())]
-    NotRegular { path: PathBuf },
-    #[error("`{path}` is open to group or others (mode {mode:04o})", path = path.display())]
-    Permissions { path: PathBuf, mode: u32 },
-    #[error("`{path}` is larger than 1 MiB", path = path.display())]
-    TooLarge { path: PathBuf },
-    #[error("`{path}`: {kind}", path = path.display())]
-    Io { path: PathBuf, kind: io::ErrorKind },
-    #[error("`{path}` belongs to uid {owner}, and uid {us} may not read it", path = path.display())]
-    NotOurs { path: PathBuf, owner: u32, us: u32 },
-    #[error("`{path}` is locked by another program", path = path.display())]
-    Busy { path: PathBuf },
-}
-
-impl PrivateFileError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Symlink { path } => {
-                format!("replace `{}` by what it points to, or name the real path", path.display())
-            }
-            Self::NotRegular { path } => format!("put a regular file at `{}`", path.display()),
-            Self::Permissions { path, .. } => format!("run: chmod 600 {}", path.display()),
-            Self::NotOurs { path, owner: 0, .. } => format!(
-                "give it to this program's group: chgrp GID {path} && chmod 440 {path}; in Kubernetes set `fsGroup`",
-                path = path.display()
-            ),
-            Self::NotOurs { path, owner, us } => format!(
-                "run as its owner (in a container: --user {owner}), or run: chown {us} {}",
-                path.display()
-            ),
-            Self::TooLarge { path } => {
-                format!("check that `{}` is the file that is meant", path.display())
-            }
-            Self::Io {
-                kind: io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, ..
-            } => {
-                "free some disk space, then run the same command again; nothing was changed".into()
-            }
-            Self::Io { kind: io::ErrorKind::FileTooLarge, .. } => {
-                "raise the limit on the size of files (ulimit -f), then run the same command again; nothing was changed".into()
-            }
-            Self::Io { kind: io::ErrorKind::ReadOnlyFilesystem, path } => format!(
-                "`{}` is on a file system that is mounted read-only: name a file elsewhere, or mount it writable",
-                path.display()
-            ),
-            Self::Busy { path } => format!(
-                "wait for the other program and try again; `fuser {}` says who it is",
-                path.display()
-            ),
-            Self::Io { path, .. } => {
-                format!("check the owner and permissions of `{}`", path.display())
-            }
-        }
-    }
-
-    /// The same as a `CONFIG_ERROR`.
-    #[must_use]
-    pub fn refusal(&self) -> Refusal {
-        Refusal::config(self.to_string()).hint(self.hint())
-    }
-
-    pub(super) fn io(path: &Path, error: &io::Error) -> Self {
-        Self::Io { path: path.into(), kind: error.kind() }
-    }
-}
 
 /// Reads a credential file; `None` if it does not exist. What was read is wiped once it is dropped.
 ///
@@ -202,133 +125,6 @@ pub fn remove_folder(path: &Path, home: Option<&Path>) -> Result<(), PrivateFile
         }
     }
     unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(failed)
-}
-
-/// What to do about a directory that is not there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missing {
-    /// Report it.
-    Leave,
-    /// Make it, for the owner only.
-    Create,
-}
-
-/// Opens the directory of `path`; `None` if it does not exist and is not to be made.
-/// SECURITY: below `home` no component is followed; above it, the system is trusted. A home of `/`
-/// is a container without one: all is the system's then, its `/var/run` and `..data` links too.
-pub(super) fn open_parent(
-    path: &Path,
-    home: Option<&Path>,
-    missing: Missing,
-) -> Result<Option<OwnedFd>, PrivateFileError> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let follow = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let home = home.filter(|home| *home != Path::new("/"));
-    let below = home.and_then(|home| Some((home, parent.strip_prefix(home).ok()?)));
-    // Without a home to be below of, all of the path is walked, links allowed.
-    let (root, rest, flags) = match below {
-        Some((home, rest)) => (home, rest, follow | OFlags::NOFOLLOW),
-        None if parent.is_absolute() => {
-            (Path::new("/"), parent.strip_prefix("/").unwrap_or(parent), follow)
-        }
-        None => (Path::new("."), parent, follow),
-    };
-    let mut at = match open(root, follow, Mode::empty()) {
-        Ok(fd) => fd,
-        Err(Errno::NOENT) if missing == Missing::Leave => return Ok(None),
-        Err(error) => return Err(PrivateFileError::io(root, &error.into())),
-    };
-    let mut walked = root.to_path_buf();
-    for name in rest.components().filter(|part| *part != Component::CurDir) {
-        walked.push(name);
-        at = match step(&at, name.as_os_str(), flags, &walked)? {
-            Some(fd) => fd,
-            None if missing == Missing::Leave => return Ok(None),
-            None => {
-                match mkdirat(&at, name.as_os_str(), Mode::RWXU) {
-                    // Somebody else may have made it meanwhile.
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(error) => return Err(PrivateFileError::io(&walked, &error.into())),
-                }
-                step(&at, name.as_os_str(), flags, &walked)?
-                    .ok_or_else(|| PrivateFileError::io(&walked, &io::ErrorKind::NotFound.into()))?
-            }
-        };
-    }
-    Ok(Some(at))
-}
-
-/// Opens one name without following it; `None` if it does not exist.
-pub(super) fn step(
-    at: impl rustix::fd::AsFd,
-    name: &OsStr,
-    flags: OFlags,
-    walked: &Path,
-) -> Result<Option<OwnedFd>, PrivateFileError> {
-    let error = match openat(&at, name, flags, Mode::empty()) {
-        Ok(fd) => return Ok(Some(fd)),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => error,
-    };
-    let stat = statat(&at, name, AtFlags::SYMLINK_NOFOLLOW);
-    let owner = stat.as_ref().map_or(0, |stat| stat.st_uid);
-    Err(match stat.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-        Ok(FileType::Symlink) => PrivateFileError::Symlink { path: walked.into() },
-        Ok(FileType::Socket) => PrivateFileError::NotRegular { path: walked.into() },
-        Ok(FileType::RegularFile) if error == Errno::ACCESS => {
-            PrivateFileError::NotOurs { path: walked.into(), owner, us: geteuid().as_raw() }
-        }
-        _ => PrivateFileError::io(walked, &error.into()),
-    })
-}
-
-/// What one `lstat` says of a file: two equal stamps mean an unchanged file, unless it was
-/// written within the clock's tick (see [`Stamp::is_fresh`]).
-#[derive(PartialEq, Eq, Clone, Copy, Debug)]
-#[expect(missing_docs, reason = "the fields are those of lstat, times in nanoseconds")]
-pub enum Stamp {
-    /// There is no such file.
-    Absent,
-    /// The system would not say.
-    Unreadable,
-    /// There is something.
-    Present { dev: u64, ino: u64, size: u64, mtime: i128, ctime: i128, mode: u32 },
-}
-
-impl Stamp {
-    /// Whether the file was written so shortly before (or after) `now`, in nanoseconds since the
-    /// Unix epoch, that a further write could leave the same stamp.
-    #[must_use]
-    pub const fn is_fresh(&self, now: i128) -> bool {
-        const TICK: u128 = 50_000_000;
-        match self {
-            Self::Present { mtime, ctime, .. } => {
-                now.abs_diff(*mtime) < TICK || now.abs_diff(*ctime) < TICK
-            }
-            Self::Absent | Self::Unreadable => false,
-        }
-    }
-}
-
-/// The stamp of a path, links not followed.
-#[must_use]
-pub fn stamp(path: &Path) -> Stamp {
-    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    match std::fs::symlink_metadata(path) {
-        Ok(meta) => Stamp::Present {
-            dev: meta.dev(),
-            ino: meta.ino(),
-            size: meta.size(),
-            mtime: nanos(meta.mtime(), meta.mtime_nsec()),
-            ctime: nanos(meta.ctime(), meta.ctime_nsec()),
-            mode: meta.mode(),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Stamp::Absent,
-        Err(_) => Stamp::Unreadable,
-    }
 }
 
 #[cfg(test)]
