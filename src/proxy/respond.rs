@@ -137,23 +137,10 @@ fn status(refusal: &Refusal, named: Named) -> StatusCode {
         | Code::PolicyDenied
         | Code::BearerRequired => StatusCode::FORBIDDEN,
         Code::LoopDetected => StatusCode::LOOP_DETECTED,
-        Code::AuthFailed
-        | Code::OauthTokenError
-        | Code::OauthRefreshError
-        | Code::OauthRefreshRevoked
-        | Code::OauthRegistrationError
-        | Code::OauthPortError
-        | Code::OauthTimeout
-        | Code::OauthStateMismatch
-        | Code::OauthPasteError
-        | Code::OauthAuthDenied
-        | Code::OauthBrowserError
-        | Code::OauthRegionProbeFailed
-        | Code::OauthNetworkUnreachable
-        | Code::UpstreamUnreachable
-        | Code::UpstreamTls
-        | Code::UpstreamBroken => StatusCode::BAD_GATEWAY,
         Code::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        // What is left lies behind us: a credential that cannot be had (`is_authentication`), or the
+        // upstream itself.
+        _ => StatusCode::BAD_GATEWAY,
     }
 }
 

@@ -7,24 +7,25 @@
 pub mod body;
 pub mod control;
 pub mod key;
+mod lead;
 
 use self::{
-    body::{Collected, collect},
     key::Key,
+    lead::{Answer, State},
 };
 use super::{
-    body::{RequestBody, ResponseBody, full},
+    body::{RequestBody, ResponseBody},
     policy::operations::{Class, classify},
 };
 use crate::model::refusal::Refusal;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, header};
 use http_body::Body as _;
+pub use lead::{Asking, Lead};
 use quick_cache::{Weighter, sync::Cache};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::watch;
 
@@ -63,25 +64,6 @@ pub struct Share {
     leading: Mutex<HashMap<Key, watch::Receiver<State>>>,
 }
 
-/// An answer that can be given again.
-#[derive(Debug)]
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-    since: Instant,
-    fresh: Duration,
-}
-
-#[derive(Debug, Clone)]
-enum State {
-    Pending,
-    Done(Arc<Answer>),
-    Refused(Refusal),
-    /// Too large, or not to be shared.
-    Unshared,
-}
-
 #[derive(Debug, Clone)]
 struct Weight;
 
@@ -99,24 +81,6 @@ pub enum Turn<'a> {
     Answered(Response<ResponseBody>),
     /// It goes to Mixpanel.
     Asks(Asking<'a>),
-}
-
-/// For whom a request goes to Mixpanel.
-#[derive(Debug)]
-pub enum Asking<'a> {
-    /// Others may wait for what comes back.
-    Lead(Box<Lead<'a>>),
-    /// For itself; what the answer says of that.
-    Alone(Option<HeaderValue>),
-}
-
-/// A request that others may wait for.
-#[derive(Debug)]
-pub struct Lead<'a> {
-    share: &'a Share,
-    key: Key,
-    keep: Option<Duration>,
-    waiting: Option<watch::Sender<State>>,
 }
 
 impl Share {
@@ -220,103 +184,4 @@ impl Share {
 /// It goes for itself, though sharing is on.
 fn bypass<'a>() -> Turn<'a> {
     Turn::Asks(Asking::Alone(Some(HeaderValue::from_static("bypass"))))
-}
-
-impl Asking<'_> {
-    /// Takes in what came back, and says what was done.
-    ///
-    /// # Errors
-    /// That of the outcome.
-    pub async fn outcome(
-        self,
-        outcome: Result<Response<ResponseBody>, Refusal>,
-    ) -> Result<Response<ResponseBody>, Refusal> {
-        match self {
-            Self::Lead(lead) => lead.outcome(outcome).await,
-            Self::Alone(None) => outcome,
-            Self::Alone(Some(said)) => outcome.map(|mut response| {
-                response.headers_mut().insert(HEADER, said);
-                response
-            }),
-        }
-    }
-}
-
-impl Lead<'_> {
-    /// Hands the outcome to those who wait, keeps it if it may be kept, and gives it back.
-    ///
-    /// # Errors
-    /// That of the outcome.
-    pub async fn outcome(
-        mut self,
-        outcome: Result<Response<ResponseBody>, Refusal>,
-    ) -> Result<Response<ResponseBody>, Refusal> {
-        let response = match outcome {
-            Ok(response) => response,
-            Err(refusal) => {
-                self.settle(State::Refused(refusal.clone()));
-                return Err(refusal);
-            }
-        };
-        let (mut parts, body) = response.into_parts();
-        let said = |text| HeaderValue::from_static(text);
-        if !control::may_be_shared(&parts.headers) {
-            self.settle(State::Unshared);
-            parts.headers.insert(HEADER, said("bypass"));
-            return Ok(Response::from_parts(parts, body));
-        }
-        let bytes = match collect(body, LARGEST).await {
-            Collected::Whole(bytes) => bytes,
-            Collected::Streaming(body) => {
-                self.settle(State::Unshared);
-                parts.headers.insert(HEADER, said("bypass"));
-                return Ok(Response::from_parts(parts, body));
-            }
-        };
-        let fresh = self.keep.and_then(|ttl| control::fresh(parts.status, &parts.headers, ttl));
-        let mut headers = parts.headers.clone();
-        // What is left of a quota is true for one moment and one caller.
-        headers.remove(super::pace::HEADER);
-        let answer = Arc::new(Answer {
-            status: parts.status,
-            headers,
-            body: bytes.clone(),
-            since: Instant::now(),
-            fresh: fresh.unwrap_or_default(),
-        });
-        if fresh.is_some() {
-            self.share.kept.insert(self.key.clone(), Arc::clone(&answer));
-        }
-        self.settle(State::Done(answer));
-        parts.headers.insert(HEADER, said("miss"));
-        Ok(Response::from_parts(parts, full(bytes)))
-    }
-
-    fn settle(&mut self, state: State) {
-        let Some(waiting) = self.waiting.take() else { return };
-        self.leave();
-        let _ = waiting.send(state);
-    }
-
-    fn leave(&self) {
-        self.share.leading.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-    }
-}
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        if self.waiting.is_some() {
-            self.leave();
-        }
-    }
-}
-
-impl Answer {
-    fn response(&self, said: HeaderValue) -> Response<ResponseBody> {
-        let mut response = Response::new(full(self.body.clone()));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers.clone();
-        response.headers_mut().insert(HEADER, said);
-        response
-    }
 }
