@@ -126,12 +126,18 @@ impl Answer {
         text
     }
 
-    /// What a refusal says to people; empty for any other answer.
-    pub(super) fn refusal(self) -> String {
+    /// What a refusal says to people, and what to do about it; the first is empty for any other answer.
+    pub(super) fn refusal(self) -> (String, String) {
+        let asks_for_a_token = self.status == 401;
         let text = self.text();
         let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         let field = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
-        format!("{} {}", field("code"), field("detail")).trim().to_owned()
+        let hint = match (asks_for_a_token, field("hint")) {
+            (true, _) => "set MP_PROXY_TOKEN to a caller's token".to_owned(),
+            (false, none) if none.is_empty() => "check what listens there".to_owned(),
+            (false, hint) => hint,
+        };
+        (format!("{} {}", field("code"), field("detail")).trim().to_owned(), hint)
     }
 }
 

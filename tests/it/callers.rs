@@ -95,6 +95,15 @@ fn a_bound_caller_is_shown_nothing_of_others() {
     for path in ["/_mp/livez", "/_mp/readyz", "/_mp/version"] {
         assert_eq!(check(path, ci).status, 200, "{path}");
     }
+    // What `tail` and `quota` ask for is refused as well, with what to do about it.
+    for command in ["tail", "quota"] {
+        let listen = proxy.address.to_string();
+        let mut command = home.command(&[command, "--listen", &listen]);
+        let output = command.env("MP_PROXY_TOKEN", "ci-token-0123456789").output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("use the token of a caller without `target`"), "{said}");
+        assert!(!String::from_utf8(output.stdout).unwrap().contains("of-another"));
+    }
     // Without its target: whoever is bound to nothing is told which ones there are.
     home.write(".mp/config.toml", &CONFIG.replace("[targets.ecom]", "[targets.team-b]"));
     for path in ["/_mp/session", "/api/query/insights"] {

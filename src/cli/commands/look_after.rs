@@ -95,7 +95,7 @@ fn ask(place: &Place, path: &str, env: &Env) -> Result<(), Refusal> {
         Ok(answer) if answer.status == 200 => Ok(()),
         Ok(answer) => {
             let status = answer.status;
-            let message = format!("mp-proxy at `{name}` answers {status}: {}", answer.refusal());
+            let message = format!("mp-proxy at `{name}` answers {status}: {}", answer.refusal().0);
             Err(Refusal::config(message).hint(place.curl(path)))
         }
         Err(error) => Err(Refusal::config(format!("no mp-proxy answers at `{name}`: {error}"))

@@ -83,10 +83,8 @@ fn ask(args: &Quota, env: &Env) -> Result<Said, String> {
     let answer = local::get(&place, "/_mp/quota", env, Some(PATIENCE)).map_err(nobody)?;
     if answer.status != 200 {
         let status = answer.status;
-        return Err(format!(
-            "what listens at `{name}` answers {status} ({}; MP_PROXY_TOKEN may hold a caller's token)",
-            answer.refusal()
-        ));
+        let (said, hint) = answer.refusal();
+        return Err(format!("what listens at `{name}` answers {status} ({said}; {hint})"));
     }
     let mut text = Vec::new();
     answer.body.take(LONGEST).read_to_end(&mut text).map_err(nobody)?;

@@ -32,8 +32,9 @@ fn follow(args: &Tail, env: &Env) -> Result<(), Refusal> {
     let answer = local::get(&place, "/_mp/events", env, None).map_err(gone)?;
     if answer.status != 200 {
         let status = answer.status;
-        let message = format!("mp-proxy at `{name}` answers {status}: {}", answer.refusal());
-        return Err(Refusal::config(message).hint("set MP_PROXY_TOKEN to a caller's token"));
+        let (said, hint) = answer.refusal();
+        let message = format!("mp-proxy at `{name}` answers {status}: {said}");
+        return Err(Refusal::config(message).hint(hint));
     }
     for line in answer.body.lines() {
         let line = line.map_err(gone)?;
