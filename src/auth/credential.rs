@@ -185,3 +185,122 @@ fn pair(username: &str, secret: &SecretString) -> Zeroizing<String> {
     let plain = Zeroizing::new([username, ":", secret.expose_secret()].concat());
     Zeroizing::new(STANDARD.encode(plain.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        auth::{resolve::Selection, resolve::resolve},
+        store::{config::Config, snapshot::Snapshot},
+        sys::http::HttpClient,
+    };
+    use std::path::Path;
+
+    const CONFIG: &str = r#"
+        [accounts.sa]
+        type = "service_account"
+        region = "us"
+        username = "u"
+        secret = "s3cr3t"
+        default_project = "1"
+        [accounts.inline]
+        type = "oauth_token"
+        region = "us"
+        token = "t0k3n"
+        default_project = "1"
+        [accounts.variable]
+        type = "oauth_token"
+        region = "us"
+        token_env = "BEARER"
+        default_project = "1"
+        [accounts.browser]
+        type = "oauth_browser"
+        region = "us"
+        default_project = "1"
+    "#;
+
+    fn session(account: &str) -> Session {
+        let config = Config::parse(CONFIG.as_bytes(), Path::new("c.toml"));
+        let env = Arc::new(env());
+        let snapshot =
+            Snapshot { env, config, bridge: Ok(None), generation: 1, warnings: Vec::new() };
+        let selection = Selection { account: Some(account.into()), ..Selection::default() };
+        resolve(&snapshot, &selection).unwrap()
+    }
+
+    fn env() -> Env {
+        Env::new([("BEARER", "fr0m-env"), ("BAD", "a\nb")], "/")
+    }
+
+    fn text(made: &Authorization) -> &str {
+        assert!(made.value().is_sensitive() && !made.is_renewable());
+        made.value().to_str().unwrap()
+    }
+
+    #[test]
+    fn what_no_account_has_yet() {
+        let secret = SecretString::from("s3cr3t");
+        let bearer = Authorization::bearer(&"t0k3n".into()).unwrap();
+        assert_eq!(text(&bearer), "Bearer t0k3n");
+        assert_eq!(text(&Authorization::bearer(&"t".into()).unwrap()), "Bearer t");
+        assert_eq!(text(&Authorization::basic("u", &secret).unwrap()), "Basic dTpzM2NyM3Q=");
+        assert!(!format!("{bearer:?}").contains("t0k3n"), "{bearer:?}");
+        for bad in ["", "a\nb", "a\0"] {
+            assert!(Authorization::bearer(&bad.into()).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn logins_are_told_apart_and_tell_nothing() {
+        let of = |text: &str| Authorization::bearer(&text.into()).unwrap().login();
+        assert_eq!(of("t0k3n"), of("t0k3n"));
+        assert_ne!(of("t0k3n"), of("t0k4n"));
+        assert!(!of("t0k3n").contains("t0k3n"));
+    }
+
+    #[test]
+    fn each_account_on_each_kind_of_route() {
+        let (basic, token) = ("Basic dTpzM2NyM3Q=", "Bearer t0k3n");
+        for (account, scheme, wanted) in [
+            ("sa", Scheme::Session, Ok(basic)),
+            ("sa", Scheme::Mcp, Ok("Bearer Basic dTpzM2NyM3Q=")),
+            ("sa", Scheme::Bearer, Err(Code::BearerRequired)),
+            ("inline", Scheme::Session, Ok(token)),
+            ("inline", Scheme::Mcp, Ok(token)),
+            ("inline", Scheme::Bearer, Ok(token)),
+            ("variable", Scheme::Bearer, Ok("Bearer fr0m-env")),
+            ("browser", Scheme::Session, Err(Code::OauthTokenError)),
+        ] {
+            let made = lasting(&session(account), scheme, &env());
+            let got = made.as_ref().map(text).map_err(|refusal| refusal.code);
+            assert_eq!(got, wanted, "{account} {scheme:?}");
+            assert!(made.err().is_none_or(|refusal| refusal.hint.is_some()));
+        }
+        for (variable, why) in [("UNSET", "which is not set"), ("BAD", "cannot stand in a header")]
+        {
+            let mut session = session("variable");
+            let mut account = crate::model::account::Account::clone(&session.account);
+            account.credential = Credential::OauthToken(TokenSource::Env(variable.into()));
+            session.account = Arc::new(account);
+            let refusal = lasting(&session, Scheme::Session, &env()).unwrap_err();
+            assert_eq!(refusal.code, Code::OauthTokenError);
+            assert!(refusal.message.contains(why), "{refusal}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_expire_is_not_replaced_and_a_login_is_asked() {
+        let handle = tokio::runtime::Handle::current();
+        let http = HttpClient::new(&env(), None);
+        let resolvers = TokenResolvers::new(Arc::new(env()), http, handle);
+        let session_of = session("sa");
+        let made = authorize(&session_of, Scheme::Session, &env(), &resolvers).await.unwrap();
+        assert_eq!(text(&made), "Basic dTpzM2NyM3Q=");
+        assert!(replace(None, &made).await.unwrap().is_none());
+        // A browser login without files: its own refusal, not that of `lasting`.
+        let refusal = authorize(&session("browser"), Scheme::Session, &env(), &resolvers).await;
+        assert!(refusal.unwrap_err().message.contains("has no OAuth tokens"));
+        let login = resolvers.of(&session("browser")).unwrap();
+        assert!(replace(Some(&*login), &made).await.unwrap().is_none());
+    }
+}
