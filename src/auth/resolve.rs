@@ -187,3 +187,7 @@ pub(crate) fn bridge_of(bridge: Option<&Bridge>, account: &Account) -> Option<Ar
         .filter(|bridge| bridge.tokens_of(account).is_some())
         .map(|bridge| bridge.path.as_path().into())
 }
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;
