@@ -234,6 +234,12 @@ fn unknown(message: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{
+        account::{Account, Credential},
+        id::{Name, ProjectId, WorkspaceId},
+        region::Region,
+        session::Sources,
+    };
     use http::HeaderValue;
     use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -366,5 +372,58 @@ mod tests {
         assert_eq!(out_of_scope(&free, conflict()), conflict());
         assert_eq!(out_of_scope(&bound, conflict()).code, Code::PolicyDenied);
         assert_eq!(out_of_scope(&bound, Refusal::config("x")), Refusal::config("x"));
+    }
+
+    fn session(overruled: Vec<&'static str>) -> Session {
+        let account = Account {
+            name: Name::parse("a").unwrap(),
+            region: Region::Us,
+            default_project: None,
+            credential: Credential::OauthBrowser,
+        };
+        Session {
+            account: Arc::new(account),
+            project: ProjectId::parse("7").unwrap(),
+            workspace: Some(WorkspaceId::parse("3").unwrap()),
+            headers: Arc::default(),
+            bridge: None,
+            sources: Sources { account: "x".into(), project: "y".into(), workspace: None },
+            warnings: Vec::new(),
+            overruled,
+        }
+    }
+
+    #[test]
+    fn a_bound_caller_agrees_with_its_target_and_another_with_what_it_named() {
+        let free = Caller::named("free");
+        let bound = Caller { target: Some("ecom".into()), ..Caller::named("b") };
+        let wanted = Switch { project: Some(ProjectId::parse("8").unwrap()), ..Switch::default() };
+        let overruled = || session(vec!["MP_PROJECT_ID", "MP_WORKSPACE_ID"]);
+        assert_eq!(*scope(&free, &overruled(), &wanted).unwrap(), wanted);
+        let of_target = Switch {
+            project: Some(ProjectId::parse("7").unwrap()),
+            workspace: Some(WorkspaceId::parse("3").unwrap()),
+            ..Switch::default()
+        };
+        assert_eq!(*scope(&bound, &session(vec![]), &wanted).unwrap(), of_target);
+        let refusal = scope(&bound, &overruled(), &wanted).unwrap_err();
+        assert_eq!(refusal.code, Code::PolicyDenied);
+        assert!(refusal.message.contains("`MP_PROJECT_ID`"), "{refusal}");
+    }
+
+    #[test]
+    fn a_bound_caller_is_under_a_rule_of_its_own_beside_all_others() {
+        let free = Caller::named("free");
+        let bound = Caller { target: Some("ecom".into()), ..Caller::named("b") };
+        let sets = [Rules { source: "the file".into(), ..Rules::default() }];
+        assert_eq!(*rules(&free, &session(vec![]), &sets), sets);
+        let own = Rules {
+            source: "the token of caller `b`, bound to target `ecom`".into(),
+            projects: Lists { allow: Some(vec![ProjectId::parse("7").unwrap()]), deny: vec![] },
+            workspaces: vec![WorkspaceId::parse("3").unwrap()],
+            ..Rules::default()
+        };
+        assert_eq!(*rules(&bound, &session(vec![]), &sets), [sets[0].clone(), own.clone()]);
+        assert_eq!(*rules(&bound, &session(vec![]), &[]), [own]);
     }
 }

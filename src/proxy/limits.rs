@@ -246,9 +246,28 @@ mod tests {
         assert!(all.enter(&a, 2).is_err());
         let elsewhere = all.share();
         assert!(elsewhere.enter(&a, 2).is_err(), "threads count together");
+        let now = BTreeMap::from([("a".to_owned(), 2), ("b".to_owned(), 1)]);
+        assert_eq!((all.now(), elsewhere.now()), (now.clone(), now));
         drop((second, third, other));
+        assert_eq!(all.now(), BTreeMap::new(), "who has none is not told of");
         let left = all.all.lock().unwrap();
         assert!(left.values().all(|count| count.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
+    fn connections_are_counted_while_they_live_and_refusals_for_good() {
+        let open = Open::default();
+        assert_eq!((open.now(), open.refused()), (0, 0));
+        let (one, two) = (open.count(), open.count());
+        assert_eq!(open.now(), 2);
+        drop(one);
+        open.refuse();
+        open.refuse();
+        assert_eq!((open.now(), open.refused()), (1, 2));
+        drop(two);
+        let refusal = too_many(7);
+        assert_eq!((open.now(), open.refused()), (0, 2));
+        assert_eq!((refusal.code, refusal.retry_after), (Code::LimitExceeded, Some(RETRY)));
     }
 
     #[test]

@@ -89,3 +89,72 @@ fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, Refusal> {
 fn invalid(message: String) -> Refusal {
     Refusal::config(message).reason(Code::OverrideInvalid)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn headers(lines: &[(&'static str, &'static [u8])]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn our_names_are_known_in_every_spelling_and_no_others() {
+        let name = HeaderName::from_static;
+        for ours in ["x-mp-account", "x_mp_target", "x-mp_x", "x_mp-", "x-mp-proxy-token"] {
+            assert!(is_ours(&name(ours)), "{ours}");
+            assert_eq!(is_switch(&name(ours)), ours != "x-mp-proxy-token", "{ours}");
+        }
+        for other in ["x-mp", "x-m", "x-mpx-a", "x-mixpanel-cluster", "a-mp-x", "xx-mp-a", "xamp-a"]
+        {
+            assert!(!is_ours(&name(other)) && !is_switch(&name(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_the_headers_say_is_read() {
+        assert_eq!(
+            parse(&headers(&[("accept", b"x"), ("x_other", b"y")])).unwrap(),
+            Switch::default()
+        );
+        let all = headers(&[
+            ("x-mp-account", b" team "),
+            ("x-mp-project", b"12"),
+            ("x-mp-workspace", b"3"),
+            ("x-mp-target", b"ecom"),
+        ]);
+        let wanted = Switch {
+            account: Some("team".into()),
+            project: Some(ProjectId::parse("12").unwrap()),
+            workspace: Some(WorkspaceId::parse("3").unwrap()),
+            target: Some("ecom".into()),
+        };
+        assert_eq!(parse(&all).unwrap(), wanted);
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused_by_name() {
+        for lines in [
+            &[("x_mp_account", &b"team"[..])][..],
+            &[("x-mp_other", b"team")],
+            &[("x-mp-account", b"a"), ("x-mp-account", b"a")],
+            &[("x-mp-account", b"")],
+            &[("x-mp-target", b" \t ")],
+            &[("x-mp-target", b"\xff")],
+            &[("x-mp-project", b"12a")],
+            &[("x-mp-project", b"")],
+            &[("x-mp-workspace", b"0")],
+            &[("x-mp-workspace", b"1"), ("x-mp-workspace", b"2")],
+        ] {
+            let refusal = parse(&headers(lines)).unwrap_err();
+            let said = (refusal.code, refusal.reason);
+            assert_eq!(said, (Code::ConfigError, Some(Code::OverrideInvalid)), "{lines:?}");
+            assert!(refusal.message.contains(lines[0].0) && refusal.hint.is_some(), "{refusal}");
+        }
+    }
+}
