@@ -257,16 +257,22 @@ mod tests {
     #[test]
     fn connections_are_counted_while_they_live_and_refusals_for_good() {
         let open = Open::default();
-        assert_eq!((open.now(), open.refused()), (0, 0));
+        let refused = |many, malformed, large, slow| {
+            let counts = [many, malformed, large, slow];
+            ["too_many", "malformed", "too_large", "too_slow"].into_iter().zip(counts).collect()
+        };
+        let none: Vec<_> = refused(0, 0, 0, 0);
+        assert_eq!((open.now(), open.refused()), (0, none));
         let (one, two) = (open.count(), open.count());
         assert_eq!(open.now(), 2);
         drop(one);
-        open.refuse();
-        open.refuse();
-        assert_eq!((open.now(), open.refused()), (1, 2));
+        for why in [Refused::TooMany, Refused::TooMany, Refused::Malformed, Refused::TooSlow] {
+            open.refuse(why);
+        }
+        assert_eq!((open.now(), open.refused()), (1, refused(2, 1, 0, 1)));
         drop(two);
+        assert_eq!((open.now(), open.refused()), (0, refused(2, 1, 0, 1)));
         let refusal = too_many(7);
-        assert_eq!((open.now(), open.refused()), (0, 2));
         assert_eq!((refusal.code, refusal.retry_after), (Code::LimitExceeded, Some(RETRY)));
     }
 
