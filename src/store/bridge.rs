@@ -174,6 +174,26 @@ mod tests {
     }
 
     #[test]
+    fn tokens_belong_to_one_account_of_one_region_and_type() {
+        let bridge = parse(&good()).unwrap();
+        let same = Account::clone(&bridge.account);
+        assert!(bridge.tokens_of(&same).is_some());
+        let name = crate::model::id::Name::parse("q").unwrap();
+        let token = crate::model::account::TokenSource::Inline("t".into());
+        for other in [
+            Account { name, ..same.clone() },
+            Account { region: crate::model::region::Region::Us, ..same.clone() },
+            Account { credential: Credential::OauthToken(token.clone()), ..same.clone() },
+        ] {
+            assert!(bridge.tokens_of(&other).is_none(), "{other:?}");
+        }
+        let mut changed = bridge.clone();
+        let credential = Credential::OauthToken(token);
+        changed.account = Arc::new(Account { credential, ..same.clone() });
+        assert!(changed.tokens_of(&same).is_none(), "tokens of no login");
+    }
+
+    #[test]
     fn new_tokens_leave_the_rest_alone() {
         let mut old = good();
         old["tokens"]["refresh_token"] = json!("old");

@@ -251,3 +251,38 @@ fn short(error: &BasicErrorResponseType) -> &str {
         known => known.as_ref(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_id_is_a_word_or_a_number() {
+        let id = |text: &str| registered(text.as_bytes()).map(|id| id.as_str().to_owned());
+        assert_eq!(id(r#"{"client_id": "c-1"}"#).as_deref(), Some("c-1"));
+        assert_eq!(id(r#"{"client_id": 12}"#).as_deref(), Some("12"));
+        for bad in [r#"{"client_id": ""}"#, r#"{"client_id": null}"#, "{}", "", "[1]"] {
+            assert_eq!(id(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_failure_has_its_own_words_and_none_of_the_body() {
+        let of = |error| failure(error, Code::OauthRefreshError, "it");
+        let status =
+            |status, after| of(RequestTokenError::Request(CallError::Status(status, after)));
+        let many = status(StatusCode::TOO_MANY_REQUESTS, Some(9));
+        assert!(many.message.contains("too many token requests"), "{many}");
+        assert_eq!(many.retry_after, Some(9));
+        let broken = status(StatusCode::BAD_GATEWAY, None);
+        assert!(broken.message.contains("with status 502"), "{broken}");
+        let http = of(RequestTokenError::Request(CallError::Http(HttpError::Client)));
+        let other = of(RequestTokenError::Other("s3cr3t".into()));
+        assert!(other.message.contains("not a token answer"), "{other}");
+        assert_ne!(http.message, other.message);
+        assert!(!format!("{other:?}").contains("s3cr3t"));
+        assert_eq!(short(&BasicErrorResponseType::InvalidClient), "invalid_client");
+        let secret = BasicErrorResponseType::Extension("s3cr3t".into());
+        assert_eq!(short(&secret), "an error that RFC 6749 does not define");
+    }
+}

@@ -221,3 +221,38 @@ fn timed_out(attempt: &Attempt<'_>, other_states: usize) -> Refusal {
     .reason(Code::OauthStateMismatch)
     .hint("run the same command again, and use only the page that it opens")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_tells_its_port_if_it_is_one_of_ours() {
+        let port = |uri: &str| port_of(&Client { client_id: "c".into(), redirect_uri: uri.into() });
+        assert_eq!(port("http://localhost:19286/callback"), Some(19286));
+        for other in ["http://localhost:19288/callback", "http://localhost/callback", "x"] {
+            assert_eq!(port(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_wait_in_vain_says_whether_somebody_else_came() {
+        let env = Env::new([("HOME", "/h")], "/");
+        let attempt = Attempt {
+            env: &env,
+            http: &HttpClient::new(&env, None),
+            region: Region::Us,
+            account: None,
+            region_of: &|_| None,
+            timeout: Duration::from_secs(7),
+        };
+        assert!(format!("{attempt:?}").starts_with("Attempt { region: Us"));
+        let nobody = timed_out(&attempt, 0);
+        assert_eq!((nobody.code, nobody.reason), (Code::OauthTimeout, None));
+        assert!(nobody.message.ends_with("within 7 seconds"), "{nobody}");
+        let others = timed_out(&attempt, 2);
+        let codes = (others.code, others.reason);
+        assert_eq!(codes, (Code::OauthTimeout, Some(Code::OauthStateMismatch)));
+        assert!(others.message.contains("except 2 with the `state` of another"), "{others}");
+    }
+}

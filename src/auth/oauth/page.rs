@@ -171,5 +171,10 @@ mod tests {
             assert!(policy.starts_with("default-src 'none'; style-src 'nonce-"), "{policy}");
         }
         assert!(Page::failed(&refusal).html("n").contains("OAUTH_TOKEN_ERROR"));
+        let escaped = "&lt;script src=//evil&gt;&amp;&quot;&#39;";
+        assert!(Page::failed(&refusal).html("n").contains(&format!("<p>{escaped}<br>")));
+        let done = Page::Done(Some(evil.into())).html("n");
+        assert!(done.contains(&format!(" as <b>{escaped}</b>.")), "{done}");
+        assert!(Page::Done(None).html("n").contains("logged in to Mixpanel."));
     }
 }

@@ -119,6 +119,25 @@ mod tests {
     }
 
     #[test]
+    fn each_word_of_the_server_has_its_own_advice() {
+        let hint = |word: &str| {
+            let query = format!("error={word}&state=st-1");
+            let Redirect::Denied(refusal) = read(&query, &state()) else { panic!("{word}") };
+            assert_eq!(refusal.code, Code::OauthAuthDenied);
+            refusal.hint.unwrap()
+        };
+        assert!(hint("access_denied").contains("press Authorize"));
+        for word in ["server_error", "temporarily_unavailable"] {
+            assert!(hint(word).contains("in a few minutes"), "{word}");
+        }
+        let ours = ["invalid_request", "unauthorized_client", "unsupported_response_type"];
+        for word in ours.into_iter().chain(["invalid_scope"]) {
+            assert!(hint(word).contains("to register anew"), "{word}");
+        }
+        assert!(hint("other").contains("the page in the browser"));
+    }
+
+    #[test]
     fn a_paste_is_a_url_or_its_query() {
         for line in [
             " http://localhost:19284/callback?code=c&state=st-1 \n",
