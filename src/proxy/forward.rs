@@ -7,7 +7,7 @@ use super::{
     body::{Progress, RequestBody, ResponseBody},
     destination::Destination,
     error::{ConnectFailed, silent, upstream_failure},
-    pool::{Origin, Pool},
+    pool::{Lease, Origin, Pool},
 };
 use crate::model::refusal::{Code, Refusal};
 use http::{Request, Response, StatusCode, header};
@@ -62,30 +62,24 @@ pub fn send<'a>(
             (Repeat::Allowed, Origin::Stale) => again(&request).map(Box::new),
             _ => None,
         };
-        let first = {
+        let (sender, timer) = lease.parts();
+        let answer = pin!(sender.try_send_request(request));
+        let (error, second) = match wait(answer, timer, timeouts, progress, host).await? {
+            Ok(answer) => return streaming(answer, lease, timeouts, host),
+            Err(Failed { error, unsent }) => (error, unsent.map(Box::new).or(spare)),
+        };
+        let second = second.filter(|_| lease.origin() != Origin::Fresh);
+        let Some(request) = second else { return Err(upstream_failure(host, &error)) };
+        // Boxed, since it is large and rare.
+        let again = async {
+            let mut lease = pool.fresh(destination).await.map_err(unreachable)?;
             let (sender, timer) = lease.parts();
-            let answer = pin!(sender.try_send_request(request));
-            wait(answer, timer, timeouts, progress, host).await?
+            let answer = pin!(sender.try_send_request(*request));
+            let answer = wait(answer, timer, timeouts, progress, host).await?;
+            let answer = answer.map_err(|failed| upstream_failure(host, &failed.error))?;
+            streaming(answer, lease, timeouts, host)
         };
-        let answer = match first {
-            Ok(answer) => answer,
-            Err(Failed { error, unsent }) => {
-                let second = unsent.map(Box::new).or(spare);
-                let second = second.filter(|_| lease.origin() != Origin::Fresh);
-                let Some(request) = second else { return Err(upstream_failure(host, &error)) };
-                // Boxed, since it is large and rare.
-                let again = async {
-                    lease = pool.fresh(destination).await.map_err(unreachable)?;
-                    let (sender, timer) = lease.parts();
-                    let answer = pin!(sender.try_send_request(*request));
-                    wait(answer, timer, timeouts, progress, host).await
-                };
-                let second = Box::pin(again).await?;
-                second.map_err(|failed| upstream_failure(host, &failed.error))?
-            }
-        };
-        check(&answer, host)?;
-        Ok(answer.map(|body| ResponseBody::upstream(body, timeouts.idle, lease)))
+        Box::pin(again).await
     }
 }
 
@@ -138,6 +132,17 @@ pub(super) fn again(request: &Request<RequestBody>) -> Option<Request<RequestBod
 
 /// What hyper makes of a request that it is given.
 type Answer = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// The answer with its body still to come.
+fn streaming(
+    answer: Response<Incoming>,
+    lease: Lease,
+    timeouts: &Timeouts,
+    host: &str,
+) -> Result<Response<ResponseBody>, Refusal> {
+    check(&answer, host)?;
+    Ok(answer.map(|body| ResponseBody::upstream(body, timeouts.idle, lease)))
+}
 
 /// What hyper leaves to us: an unasked 101, and codings that cannot be passed on.
 fn check(answer: &Response<Incoming>, host: &str) -> Result<(), Refusal> {
