@@ -12,3 +12,4 @@ pub mod open_file;
 pub mod private_file;
 pub mod run_file;
 pub mod unix_socket;
+pub mod watch;

@@ -49,7 +49,9 @@ impl Thread {
             .max_blocking_threads(MOST_BLOCKING)
             .build()?;
         let handle = runtime.handle().clone();
+        let entered = handle.enter();
         let worker = Arc::new(Worker::new(Arc::clone(proxy), connector.clone()));
+        drop(entered);
         let (end, ended) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             // Ends when told to, or when the server is dropped.

@@ -10,6 +10,7 @@ use crate::{
     },
     model::refusal::Refusal,
     store::snapshot::Snapshot,
+    sys::watch::Watch,
 };
 use std::{
     collections::HashMap,
@@ -17,9 +18,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an answer of the change check is trusted. A client cannot edit a file and send a
-/// request in less.
+/// How long an answer of the change check is trusted at least. A client cannot edit a file and send
+/// a request in less.
 const CHECKED_FOR: Duration = Duration::from_micros(200);
+/// How long it is trusted where the files are watched and the watch is silent.
+const WATCHED_FOR: Duration = Duration::from_millis(50);
+/// How long a watch that was touched is not relied on: files may be written in several steps, and
+/// shortly after one of them not even equal stamps prove anything.
+const RESTLESS: Duration = Duration::from_secs(1);
 /// Sessions kept; callers that make up more get them resolved anew.
 const MOST_SESSIONS: usize = 4096;
 
@@ -37,19 +43,47 @@ pub struct Worker {
 struct View {
     snapshot: Arc<Snapshot>,
     checked: Instant,
+    watch: Option<Watch>,
+    touched: Instant,
     /// What a request gets that names nothing.
     base: Option<Arc<ReadySession>>,
     sessions: HashMap<Switch, Arc<ReadySession>>,
 }
 
+impl View {
+    /// Whether the files have to be looked at for a request that came at `now`.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.checked);
+        if age < CHECKED_FOR {
+            return false;
+        }
+        let Some(watch) = &self.watch else { return true };
+        if watch.is_touched() {
+            self.touched = now;
+        }
+        age >= WATCHED_FOR || now.saturating_duration_since(self.touched) < RESTLESS
+    }
+}
+
 impl Worker {
+    /// Call it in the runtime of the thread.
     pub(super) fn new(proxy: Arc<Proxy>, connector: Connector) -> Self {
         let pool = Pool::new(connector, &proxy.destinations);
         let recorder = proxy.observer.recorder(Arc::clone(&pool));
         let in_flight = proxy.in_flight.share();
+        // First the watch, then the look: nothing happens between the two unseen.
+        let watch = Watch::new(proxy.snapshots.paths().to_vec());
         let snapshot = proxy.snapshot();
         proxy.observer.files(&snapshot);
-        let view = View { snapshot, checked: Instant::now(), base: None, sessions: HashMap::new() };
+        let now = Instant::now();
+        let view = View {
+            snapshot,
+            checked: now,
+            watch,
+            touched: now,
+            base: None,
+            sessions: HashMap::new(),
+        };
         Self { proxy, pool, recorder, in_flight, view: Mutex::new(view) }
     }
 
@@ -63,7 +97,7 @@ impl Worker {
         now: Instant,
     ) -> Result<(Arc<Snapshot>, Arc<ReadySession>), Refusal> {
         let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_duration_since(view.checked) >= CHECKED_FOR {
+        if view.is_due(now) {
             let snapshot = self.proxy.snapshot();
             if !Arc::ptr_eq(&snapshot, &view.snapshot) {
                 self.proxy.observer.files(&snapshot);

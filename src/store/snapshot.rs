@@ -70,6 +70,12 @@ impl SnapshotStore {
         Self { env, paths, cached, reading, hasher: RandomState::new() }
     }
 
+    /// Where the files are, or would be.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
     /// The files as they are now. Reads nothing if no file changed.
     #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {

@@ -176,6 +176,32 @@ fn edited_files_count_from_the_next_request_and_heal() {
     assert!(!fs::read_to_string(&proxy.log).unwrap().contains("secret"), "a secret in the log");
 }
 
+/// Where the files are watched they are not asked for a while: the watch alone tells of the edit.
+#[test]
+fn an_edit_after_a_long_silence_counts_from_the_next_request() {
+    let (home, upstream, proxy) = start(CONFIG, &["--threads", "1"]);
+    let next = CONFIG.replace("account = \"team\"", "account = \"ci\"");
+    let edits: [(&dyn Fn(), &str); 3] = [
+        (&|| home.write(".mp/config.toml", &next), "9"),
+        (&|| fs::write(home.path(".mp/config.toml"), CONFIG).unwrap(), "123"),
+        (&|| home.write("mixpanel_auth.json", "{}"), "none"),
+    ];
+    for (edit, project) in edits {
+        for _ in 0..25 {
+            proxy.get("/api/query/before", "");
+            thread::sleep(Duration::from_millis(60));
+        }
+        proxy.get("/api/query/before", "");
+        edit();
+        let answer = proxy.get("/api/query/x", "");
+        if project == "none" {
+            assert_eq!(answer.status, 503, "the bridge is broken: {}", answer.head);
+        } else {
+            assert_eq!(upstream.last().target, format!("/api/query/x?project_id={project}"));
+        }
+    }
+}
+
 #[test]
 fn a_base_session_that_does_not_resolve_harms_only_who_needs_it() {
     let (_home, _upstream, proxy) = start(&CONFIG.replace("account = \"team\"", ""), &[]);
