@@ -68,14 +68,20 @@ impl Passing {
         Self { inner, idle, timer: None, waiting: false, progress }
     }
 
+    /// The next frame, without a clock.
+    fn arrived(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        self.waiting = false;
+        let moved = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        if let Some(data) = moved {
+            self.progress.add(data.len());
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
-            self.waiting = false;
-            let moved = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-            if let Some(data) = moved {
-                self.progress.add(data.len());
-            }
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        if let Poll::Ready(frame) = self.arrived(cx) {
+            return Poll::Ready(frame);
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.idle)));
         if !self.waiting {
@@ -188,7 +194,7 @@ impl RequestBody {
 /// The next frame, if it is there or comes as soon as the connection was asked for it.
 async fn arrived(body: &mut Passing) -> Option<Option<Result<Frame<Bytes>, BoxError>>> {
     let mut asked = false;
-    std::future::poll_fn(|cx| match body.poll(cx) {
+    std::future::poll_fn(|cx| match body.arrived(cx) {
         Poll::Ready(frame) => Poll::Ready(Some(frame)),
         Poll::Pending if asked => Poll::Ready(None),
         Poll::Pending => {

@@ -46,10 +46,7 @@ pub(super) async fn serve(
     watcher: Watcher,
 ) -> Result<(), Error> {
     let proxy = Arc::clone(&worker.proxy);
-    let service = service_fn(move |request| {
-        // Boxed: hyper would move all of it along with the connection's own state.
-        Box::pin(Arc::clone(&worker).handle(request, door))
-    });
+    let service = service_fn(move |request| Arc::clone(&worker).handle(request, door));
     http(stream, service, &proxy.limits, &proxy.open, watcher).await
 }
 

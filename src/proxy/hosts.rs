@@ -74,6 +74,8 @@ pub struct Hosts {
     /// A unix socket has none, and takes any.
     port: Option<u16>,
     own: Vec<String>,
+    /// Our own as most clients spell them, with the port: found without taking apart.
+    usual: Vec<String>,
     extra: Vec<AllowedHost>,
 }
 
@@ -90,13 +92,15 @@ impl Hosts {
         if !address.ip().is_unspecified() && !own.contains(&bound) {
             own.push(bound);
         }
-        Self { transport, port: Some(address.port()), own, extra }
+        let usual = own.iter().map(|name| format!("{name}:{}", address.port())).collect();
+        Self { transport, port: Some(address.port()), own, usual, extra }
     }
 
     /// Of a unix socket: no web page reaches it, so only the name is looked at.
     #[must_use]
     pub fn unix(extra: Vec<AllowedHost>) -> Self {
-        Self { transport: Transport::Plain, port: None, own: vec!["localhost".to_owned()], extra }
+        let own = vec!["localhost".to_owned()];
+        Self { transport: Transport::Plain, port: None, usual: own.clone(), own, extra }
     }
 
     /// How requests come in.
@@ -108,6 +112,9 @@ impl Hosts {
     /// Whether this is one of ours: the value of `Host`, or the authority of a target.
     #[must_use]
     pub fn accept(&self, authority: &str) -> bool {
+        if self.usual.iter().any(|usual| usual == authority) {
+            return true;
+        }
         let Some((name, port)) = split(authority) else { return false };
         let ours = match port {
             _ if self.port.is_none() => true,

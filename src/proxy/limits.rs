@@ -85,13 +85,15 @@ impl Default for Limits {
 }
 
 type Counts = HashMap<Arc<str>, Arc<AtomicUsize>>;
+/// A list, since they are few, and the names are mostly those that were met.
+type Met = Vec<(Arc<str>, Arc<AtomicUsize>)>;
 
 /// Requests in flight, by caller, as one thread sees them: all threads count in the same numbers,
 /// and a thread that has met a caller before takes no lock that another one wants.
 #[derive(Debug, Default)]
 pub struct InFlight {
     all: Arc<Mutex<Counts>>,
-    met: Mutex<Counts>,
+    met: Mutex<Met>,
 }
 
 impl InFlight {
@@ -116,15 +118,14 @@ impl InFlight {
     /// `LIMIT_EXCEEDED`: this caller has as many as it may.
     pub fn enter(&self, caller: &Arc<str>, most: usize) -> Result<Counted, Refusal> {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = match met.get(caller) {
-            Some(count) => count,
-            None => {
-                let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-                let count = Arc::clone(all.entry(Arc::clone(caller)).or_default());
-                met.entry(Arc::clone(caller)).or_insert(count)
-            }
-        };
-        Counted::within(count, most).ok_or_else(|| {
+        let same = |name: &Arc<str>| Arc::ptr_eq(name, caller) || name == caller;
+        let at = met.iter().position(|(name, _)| same(name)).unwrap_or_else(|| {
+            let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = Arc::clone(all.entry(Arc::clone(caller)).or_default());
+            met.push((Arc::clone(caller), count));
+            met.len() - 1
+        });
+        Counted::within(&met[at].1, most).ok_or_else(|| {
             Refusal::new(
                 Code::LimitExceeded,
                 format!("caller `{caller}` has {most} requests in flight"),

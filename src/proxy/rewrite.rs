@@ -209,9 +209,9 @@ pub fn no_echo(headers: &HeaderMap, shown: Option<&HeaderValue>) -> Result<(), R
     const TELLING: usize = 8;
     let secret = shown.and_then(|value| value.as_bytes().rsplit(|byte| *byte == b' ').next());
     let Some(secret) = secret.filter(|secret| secret.len() >= TELLING) else { return Ok(()) };
+    // Its first byte first: nearly every place is passed over by that.
     let holds = |value: &HeaderValue| {
-        let value = value.as_bytes();
-        value.len() >= secret.len() && value.windows(secret.len()).any(|part| part == secret)
+        value.as_bytes().windows(secret.len()).any(|part| part[0] == secret[0] && part == secret)
     };
     match headers.iter().find(|(_, value)| holds(value)) {
         None => Ok(()),

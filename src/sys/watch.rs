@@ -63,7 +63,7 @@ mod linux {
         pub fn is_touched(&self) -> bool {
             let mut any = self.blind.load(Ordering::Relaxed);
             // Until it would block: only then is the next event heard of.
-            while self.events.try_read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+            while self.events.try_read(&mut [0; 512]).is_ok_and(|read| read > 0) {
                 any = true;
             }
             if any {
