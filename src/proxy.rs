@@ -10,6 +10,7 @@ mod connection;
 pub mod destination;
 pub mod error;
 pub mod forward;
+mod gather;
 pub mod governance;
 pub mod guard;
 pub mod handler;

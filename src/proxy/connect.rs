@@ -5,6 +5,7 @@
 use super::{
     destination::Destination,
     error::{BoxError, ThroughProxy},
+    gather::Gather,
 };
 use crate::{model::refusal::Refusal, sys::env::Env};
 use http::Uri;
@@ -81,9 +82,8 @@ impl Connector {
 
     async fn dial(&self, destination: &Destination) -> Result<Transport, BoxError> {
         let Some(name) = &destination.tls else {
-            return Ok(Transport::Plain(
-                self.tcp.clone().call(destination.base.clone()).await?.into_inner(),
-            ));
+            let stream = self.tcp.clone().call(destination.base.clone()).await?;
+            return Ok(Transport::Plain(Gather(stream.into_inner())));
         };
         let stream = match self.proxies.intercept(&destination.base) {
             None => self.tcp.clone().call(destination.base.clone()).await?,
@@ -97,7 +97,7 @@ impl Connector {
             }
             Some(_) => return Err(ThroughProxy(ProxyScheme.into()).into()),
         };
-        let buffered = BufReader::with_capacity(READ_AHEAD, stream.into_inner());
+        let buffered = BufReader::with_capacity(READ_AHEAD, Gather(stream.into_inner()));
         let stream = self.tls.connect(name.clone(), buffered).await?;
         Ok(Transport::Tls(Box::new(stream)))
     }
@@ -178,9 +178,9 @@ fn tls_config() -> io::Result<ClientConfig> {
 #[derive(Debug)]
 pub enum Transport {
     /// To a stand-in on loopback.
-    Plain(TcpStream),
+    Plain(Gather<TcpStream>),
     /// To Mixpanel.
-    Tls(Box<TlsStream<BufReader<TcpStream>>>),
+    Tls(Box<TlsStream<BufReader<Gather<TcpStream>>>>),
 }
 
 impl Transport {

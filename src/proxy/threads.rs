@@ -4,6 +4,7 @@
 use super::{
     connect::Connector,
     connection,
+    gather::Gather,
     limits::Counted,
     listener::{Accepted, Door},
     shared::Proxy,
@@ -96,6 +97,7 @@ async fn serve(
         Accepted::Tcp(stream) => {
             let stream = TcpStream::from_std(stream)?;
             stream.set_nodelay(true)?;
+            let stream = Gather(stream);
             let Some(tls) = worker.proxy.doors.tls() else {
                 return connection::serve(worker, stream, Door::Tcp, watcher).await;
             };
@@ -103,7 +105,7 @@ async fn serve(
             connection::serve(worker, stream, Door::Tcp, watcher).await
         }
         Accepted::Unix(stream) => {
-            let stream = UnixStream::from_std(stream)?;
+            let stream = Gather(UnixStream::from_std(stream)?);
             connection::serve(worker, stream, Door::Unix, watcher).await
         }
     }

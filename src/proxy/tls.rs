@@ -26,7 +26,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// The pair of one moment.
@@ -103,11 +106,11 @@ impl Tls {
     ///
     /// # Errors
     /// The caller broke it off, was too slow, or the proxy ends.
-    pub async fn accept(
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: TcpStream,
+        stream: S,
         limit: Duration,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<TlsStream<S>> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.current().config));
         let mut ended = self.ended.subscribe();
         tokio::select! {
