@@ -7,4 +7,5 @@ mod hidden;
 mod local;
 pub mod output;
 pub mod secret;
+mod signals;
 pub mod terminal;

@@ -5,8 +5,9 @@ use crate::support::{CONFIG, Home, Serving, Upstream};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
@@ -106,6 +107,31 @@ fn what_a_second_signal_cuts_off_is_logged() {
     kill_process(pid, Signal::INT).unwrap();
     assert_eq!(proxy.child.wait().unwrap().code(), Some(130));
     check(&fs::read_to_string(&proxy.log).unwrap());
+    let audit = fs::read_to_string(home.path("audit")).unwrap();
+    assert_eq!(audit.matches(r#""cut":true"#).count(), 2, "{audit}");
+}
+
+/// Nobody reads the log, and the pipe to nobody is full.
+#[test]
+fn a_reader_of_the_log_that_stands_still_does_not_hold_up_a_forced_end() {
+    let home = Home::new(CONFIG);
+    let mut serve = home.command(&["serve", "--listen", "127.0.0.1:0", "--upstream", &silent()]);
+    let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().trim_start_matches("http://").parse().unwrap();
+    let mut proxy = Serving { child, address, log: home.path("none") };
+    let _running = running(&proxy);
+    let path = format!("/nowhere/{}", "x".repeat(500));
+    for _ in 0..300 {
+        assert_eq!(proxy.get(&path, "").status, 404);
+    }
+    let pid = Pid::from_child(&proxy.child);
+    let begun = Instant::now();
+    kill_process(pid, Signal::TERM).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    assert_eq!(proxy.child.wait().unwrap().code(), Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(5), "it waited for a reader");
 }
 
 #[test]

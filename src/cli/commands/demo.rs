@@ -2,13 +2,13 @@
 
 mod login;
 
-use super::serve::first_signal;
 use crate::{
     auth::resolve::Selection,
     cli::{
         args::Demo,
         commands::print,
         error::{Form, report},
+        signals::first_signal,
     },
     demo::{home::DemoHome, stand_in::StandIn, switches::Bearers},
     model::{refusal::Refusal, upstream::Upstream},

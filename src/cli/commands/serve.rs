@@ -8,6 +8,7 @@ use crate::{
         commands::print,
         error::{Form, report},
         local,
+        signals::{self, first_signal},
     },
     model::refusal::{Code, Refusal},
     proxy::{
@@ -20,13 +21,7 @@ use crate::{
     sys::{env::Env, hardening, run_file::RunFile},
 };
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
-
-/// The exit code of a forced end.
-const FORCED: u8 = 130;
-/// How long it may take.
-const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs the command.
 #[must_use]
@@ -46,7 +41,7 @@ pub fn serve(args: Serve, env: Arc<Env>) -> ExitCode {
     });
     match outcome {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
-        Ok(Ended::Hurried) => ExitCode::from(FORCED),
+        Ok(Ended::Hurried) => ExitCode::from(signals::FORCED),
         Err(refusal) => report(&refusal, Form::Text),
     }
 }
@@ -104,11 +99,7 @@ async fn run(options: Options, env: Arc<Env>) -> Result<Ended, Refusal> {
     print(&format!("{first}\n"))
         .map_err(|error| Refusal::config(format!("cannot write the address to stdout: {error}")))?;
     let shared = server.shared();
-    let stop = first_signal(move || {
-        // The requests are cut off and logged; this must not be done before that is.
-        shared.hurry();
-        std::thread::sleep(LAST_WORDS);
-    })?;
+    let stop = first_signal(move || shared.hurry())?;
     let notes = places.iter().map(|place| RunFile::leave(&env, &place.name()));
     let _notes: Vec<_> = notes
         .map(|note| {
@@ -123,26 +114,6 @@ async fn run(options: Options, env: Arc<Env>) -> Result<Ended, Refusal> {
         service::stopping();
     };
     server.run(stop).await.map_err(|error| cannot_start(&error))
-}
-
-/// Done at the first SIGINT or SIGTERM; the second one ends the process at once, after
-/// `last_words` if those are quick.
-pub(super) fn first_signal(
-    last_words: impl FnOnce() + Send + 'static,
-) -> Result<impl Future<Output = ()>, Refusal> {
-    let failed = |error| Refusal::config(format!("cannot listen for signals: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    Ok(async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-        tokio::spawn(async move {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            // A reader of the log that stands still would hold them up for ever.
-            let said = tokio::task::spawn_blocking(last_words);
-            let _ = tokio::time::timeout(LAST_WORDS, said).await;
-            std::process::exit(FORCED.into());
-        });
-    })
 }
 
 pub(super) fn cannot_start(error: &StartError) -> Refusal {
