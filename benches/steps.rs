@@ -112,8 +112,14 @@ fn steps(criterion: &mut Criterion) {
     step(criterion, "headers (their copy included)", || {
         let mut headers = plain.clone();
         let policy = ClientAuthorization::Replace;
-        rewrite::request_headers(&mut headers, &ready.session, Some(&authorization), policy)
-            .unwrap();
+        rewrite::request_headers(
+            &mut headers,
+            http::Version::HTTP_11,
+            &ready.session,
+            Some(&authorization),
+            policy,
+        )
+        .unwrap();
         black_box(headers);
     });
 }

@@ -114,14 +114,22 @@ pub fn headers(bytes: &[u8]) {
     let signed = credential::lasting(&ready.session, Scheme::Session, &Env::new([("A", "")], "/"));
     let Ok(signed) = signed else { return };
     let policy = ClientAuthorization::Replace;
-    if rewrite::request_headers(&mut request, &ready.session, Some(&signed), policy).is_ok() {
+    if rewrite::request_headers(
+        &mut request,
+        http::Version::HTTP_11,
+        &ready.session,
+        Some(&signed),
+        policy,
+    )
+    .is_ok()
+    {
         assert_eq!(request.get_all("authorization").iter().count(), 1);
         assert_eq!(request.get("authorization"), Some(signed.value()));
         assert!(!request.keys().any(overrides::is_ours));
         assert!(!request.contains_key("connection") && !request.contains_key("te"));
     }
     let mut answer = fields(bytes);
-    rewrite::response_headers(&mut answer);
+    rewrite::response_headers(&mut answer, http::Version::HTTP_11);
     assert!(!answer.contains_key("set-cookie") && !answer.contains_key("connection"));
 }
 

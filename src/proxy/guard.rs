@@ -5,7 +5,7 @@
 
 use super::{
     health,
-    hosts::{Hosts, Transport},
+    hosts::{self, Hosts, Transport},
 };
 use crate::model::refusal::{Code, Refusal};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request::Parts};
@@ -160,7 +160,8 @@ fn framing(parts: &Parts, fields: &Fields<'_>) -> Result<(), Refusal> {
     if let Some(name) = fields.disguised {
         return bad(format!("header `{name}` is spelt with `_`"));
     }
-    if let Some(name) = fields.upgrade {
+    // RFC 9110 §7.8: in HTTP/1.0 it means nothing, and comes off as what belongs to one hop.
+    if let Some(name) = fields.upgrade.filter(|_| parts.version != Version::HTTP_10) {
         return bad(format!("upgrades are not supported, and this request has `{name}`"));
     }
     // RFC 9112 §3.2: origin-form, absolute-form, or `OPTIONS *`.
@@ -204,6 +205,14 @@ fn host(parts: &Parts, fields: &Fields<'_>, hosts: &Hosts) -> Result<(), Refusal
         .hint(format!("send requests to {hosts}; --allow-host adds a name")))
     };
     if !host.to_str().is_ok_and(|host| hosts.accept(host)) {
+        // RFC 9112 §3.2: what is no host at all is malformed, not forbidden.
+        if !hosts::is_well_formed(host) {
+            return Err(Refusal::new(
+                Code::BadRequest,
+                format!("`Host` is {}, which is not a host with or without a port", shown(host)),
+            )
+            .hint(format!("send requests to {hosts}")));
+        }
         return refused("`Host`", shown(host));
     }
     // RFC 9112 §3.2.2: the authority of absolute-form is what counts, so it is checked as well.
@@ -369,8 +378,23 @@ mod tests {
             let checked = check(Request::get("/x").header("host", host));
             assert_eq!(checked, Err(Code::GuardHost), "{host}");
         }
-        let bytes = HeaderValue::from_bytes(b"localhost\xff:8787").unwrap();
-        assert_eq!(check(Request::get("/x").header("host", bytes)), Err(Code::GuardHost));
+        for malformed in [
+            &b"localhost\xff:8787"[..],
+            b"localhost:80 80",
+            b"localhost:8787, evil.example",
+            b"u@localhost:8787",
+            b"[::1:8787",
+            b"localhost:80:87",
+            b"local/host",
+            b"a%4",
+        ] {
+            let host = HeaderValue::from_bytes(malformed).unwrap();
+            assert_eq!(check(Request::get("/x").header("host", host)), Err(Code::BadRequest));
+        }
+        for foreign in ["[fe80::1%25eth0]:8787", "[::1]", "x_y~z"] {
+            let checked = check(Request::get("/x").header("host", foreign));
+            assert_eq!(checked, Err(Code::GuardHost), "{foreign}");
+        }
         for target in [
             "http://evil.example/x",
             "http://u:p@localhost:8787/x",

@@ -153,6 +153,7 @@ impl Worker {
         };
         rewrite::request_headers(
             &mut parts.headers,
+            parts.version,
             &ready.session,
             authorization.as_ref(),
             proxy.client_authorization,
@@ -258,7 +259,10 @@ fn clean(sent: &mut Result<Response<ResponseBody>, Refusal>, shown: Option<&Head
     let Ok(answer) = sent else { return };
     // SECURITY: whatever stands there, the caller must not learn the credential from it.
     match rewrite::no_echo(answer.headers(), shown) {
-        Ok(()) => rewrite::response_headers(answer.headers_mut()),
+        Ok(()) => {
+            let received = answer.version();
+            rewrite::response_headers(answer.headers_mut(), received);
+        }
         Err(refusal) => *sent = Err(refusal),
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: a name is compared as a whole and a port as a number in its one spelling, so that
 //! no second spelling of another host passes (DNS rebinding).
 
+use http::{HeaderValue, uri::Authority};
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -165,6 +166,13 @@ fn split(text: &str) -> Option<(&str, Option<u16>)> {
     let one_spelling = digits == "0" || digits.starts_with(|first| matches!(first, '1'..='9'));
     let port = digits.parse::<u16>().ok().filter(|_| one_spelling)?;
     Some((name, Some(port)))
+}
+
+/// Whether it is the value of a `Host` at all, be it ours or not (RFC 9110 §7.2).
+#[must_use]
+pub fn is_well_formed(value: &HeaderValue) -> bool {
+    let value = value.as_bytes();
+    value.is_empty() || Authority::try_from(value).is_ok() && !value.contains(&b'@')
 }
 
 #[cfg(test)]

@@ -122,7 +122,11 @@ impl Pool {
     pub async fn fresh(self: &Arc<Self>, destination: &Destination) -> Result<Lease, BoxError> {
         let transport = self.connector.connect(destination).await?;
         // As many header fields as hyper keeps room for without an allocation: 100.
-        let (sender, connection) = http1::handshake(transport.into_io()).await?;
+        let (sender, connection) = http1::Builder::new()
+            // RFC 9112 §5.1: in an answer it is taken off, not refused.
+            .allow_spaces_after_header_name_in_responses(true)
+            .handshake(transport.into_io())
+            .await?;
         self.opened.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             // What goes wrong here reaches the request that is on this connection.

@@ -14,13 +14,19 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header, uri::PathAndQuery};
 use std::borrow::Cow;
 
 /// Our name in `Via`.
 pub const PSEUDONYM: &str = "mp-proxy";
 
-const VIA: HeaderValue = HeaderValue::from_static("1.1 mp-proxy");
+/// RFC 9110 §7.6.3: with the version that the message came in with, not the one it goes out with.
+const fn via(received: Version) -> HeaderValue {
+    match received {
+        Version::HTTP_10 => HeaderValue::from_static("1.0 mp-proxy"),
+        _ => HeaderValue::from_static("1.1 mp-proxy"),
+    }
+}
 
 /// Path and query for the upstream: the caller's bytes, with what is missing appended.
 ///
@@ -150,12 +156,13 @@ pub enum ClientAuthorization {
     Pass,
 }
 
-/// Makes the caller's header fields those of the outbound request.
+/// Makes the caller's header fields, which came in by `received`, those of the outbound request.
 ///
 /// # Errors
 /// The caller sent `Authorization` and the policy is to reject it.
 pub fn request_headers(
     headers: &mut HeaderMap,
+    received: Version,
     session: &Session,
     authorization: Option<&Authorization>,
     policy: ClientAuthorization,
@@ -182,22 +189,32 @@ pub fn request_headers(
     if let Some(value) = own.or_else(|| authorization.map(|ours| ours.value().clone())) {
         headers.insert(header::AUTHORIZATION, value);
     }
-    headers.append(header::VIA, VIA);
+    headers.append(header::VIA, via(received));
     Ok(())
 }
 
 /// Makes the upstream's header fields those of our answer.
-pub fn response_headers(headers: &mut HeaderMap) {
+pub fn response_headers(headers: &mut HeaderMap, received: Version) {
     // RFC 9112 §6.3: the coding overrides a length, which must not be passed on.
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
+    } else if let Some(length) = headers.get(header::CONTENT_LENGTH).and_then(one_of_list) {
+        headers.insert(header::CONTENT_LENGTH, length);
     }
     // A Mixpanel cookie on localhost would be sent to every other local server, and what Mixpanel
     // allows its own pages is nothing that we allow any page.
     strip(headers, |name| {
         *name == header::SET_COOKIE || name.as_str().starts_with("access-control-")
     });
-    headers.append(header::VIA, VIA);
+    headers.append(header::VIA, via(received));
+}
+
+/// RFC 9110 §8.6: in place of a list of equal lengths goes the one that it means. hyper has refused
+/// every other list.
+fn one_of_list(length: &HeaderValue) -> Option<HeaderValue> {
+    let bytes = length.as_bytes();
+    let comma = bytes.iter().position(|byte| *byte == b',')?;
+    HeaderValue::from_bytes(bytes[..comma].trim_ascii()).ok()
 }
 
 /// Looks for the credential that the request was sent with in the header fields of the answer.

@@ -292,7 +292,7 @@ proptest! {
         let own = headers.get("authorization").cloned();
         let policy = if pass { ClientAuthorization::Pass } else { ClientAuthorization::Replace };
         let signed = credential::lasting(&ready.session, Scheme::Session, &Env::new([("A", "")], "/")).unwrap();
-        rewrite::request_headers(&mut headers, &ready.session, Some(&signed), policy).unwrap();
+        rewrite::request_headers(&mut headers, http::Version::HTTP_11, &ready.session, Some(&signed), policy).unwrap();
         let sent: Vec<_> = headers.get_all("authorization").iter().collect();
         prop_assert_eq!(sent.len(), 1);
         let expected = if pass { own.unwrap_or_else(|| signed.value().clone()) } else { signed.value().clone() };

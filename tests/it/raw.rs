@@ -295,7 +295,8 @@ fn invariants(message: &Message) -> Result<(), String> {
     if let Some(name) = hop.iter().find(|name| !message.all(name).is_empty()) {
         return fail(&format!("the hop-by-hop field `{name}` arrived"));
     }
-    if !message.all("via").last().is_some_and(|via| via.ends_with("1.1 mp-proxy")) {
+    let ours = ["1.1 mp-proxy", "1.0 mp-proxy"];
+    if !message.all("via").last().is_some_and(|via| ours.iter().any(|ours| via.ends_with(ours))) {
         return fail("no `Via`");
     }
     let ours = |name: &str| name.to_lowercase().replace('_', "-").starts_with("x-mp-");
