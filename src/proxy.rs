@@ -26,6 +26,7 @@ pub mod pace;
 mod patience;
 pub mod policy;
 pub mod pool;
+mod read_ahead;
 pub mod replay;
 pub mod respond;
 pub mod rewrite;

@@ -6,6 +6,7 @@ use super::{
     destination::Destination,
     error::{BoxError, ThroughProxy},
     gather::Gather,
+    read_ahead::ReadAhead,
 };
 use crate::{model::refusal::Refusal, sys::env::Env};
 use http::Uri;
@@ -25,14 +26,11 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_service::Service as _;
-
-/// rustls asks for 4 KiB at a time; one read of a whole TLS record costs a quarter of the calls.
-const READ_AHEAD: usize = 17 * 1024;
 
 /// RFC 8305 §8: the recommended connection attempt delay.
 const NEXT_FAMILY: Duration = Duration::from_millis(250);
@@ -97,8 +95,8 @@ impl Connector {
             }
             Some(_) => return Err(ThroughProxy(ProxyScheme.into()).into()),
         };
-        let buffered = BufReader::with_capacity(READ_AHEAD, Gather(stream.into_inner()));
-        let stream = self.tls.connect(name.clone(), buffered).await?;
+        let ahead = ReadAhead::new(Gather(stream.into_inner()));
+        let stream = self.tls.connect(name.clone(), ahead).await?;
         Ok(Transport::Tls(Box::new(stream)))
     }
 }
@@ -180,7 +178,7 @@ pub enum Transport {
     /// To a stand-in on loopback.
     Plain(Gather<TcpStream>),
     /// To Mixpanel.
-    Tls(Box<TlsStream<BufReader<Gather<TcpStream>>>>),
+    Tls(Box<TlsStream<ReadAhead<Gather<TcpStream>>>>),
 }
 
 impl Transport {

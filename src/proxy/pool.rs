@@ -128,10 +128,8 @@ impl Pool {
             .handshake(transport.into_io())
             .await?;
         self.opened.fetch_add(1, Ordering::Relaxed);
-        tokio::spawn(async move {
-            // What goes wrong here reaches the request that is on this connection.
-            let _ = connection.await;
-        });
+        // What goes wrong there reaches the request that is on this connection.
+        tokio::spawn(connection);
         let timer = Box::pin(tokio::time::sleep(KEPT));
         Ok(self.lent(Connection { sender, timer }, destination.index, Origin::Fresh))
     }

@@ -101,12 +101,13 @@ async fn serve(
             let Some(tls) = worker.proxy.doors.tls() else {
                 return connection::serve(worker, stream, Door::Tcp, watcher).await;
             };
-            let stream = tls.accept(stream, worker.proxy.limits.header_read).await?;
-            connection::serve(worker, stream, Door::Tcp, watcher).await
+            // Boxed, here and below, or each connection without TLS would be as large as one with it.
+            let stream = Box::pin(tls.accept(stream, worker.proxy.limits.header_read)).await?;
+            Box::pin(connection::serve(worker, stream, Door::Tcp, watcher)).await
         }
         Accepted::Unix(stream) => {
             let stream = Gather(UnixStream::from_std(stream)?);
-            connection::serve(worker, stream, Door::Unix, watcher).await
+            Box::pin(connection::serve(worker, stream, Door::Unix, watcher)).await
         }
     }
 }
