@@ -58,10 +58,14 @@ impl View {
             return false;
         }
         let Some(watch) = &self.watch else { return true };
+        if now.saturating_duration_since(self.touched) < RESTLESS {
+            return true;
+        }
         if watch.is_touched() {
             self.touched = now;
+            return true;
         }
-        age >= WATCHED_FOR || now.saturating_duration_since(self.touched) < RESTLESS
+        age >= WATCHED_FOR
     }
 }
 

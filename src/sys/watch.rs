@@ -37,6 +37,9 @@ mod linux {
         0x794C_7630,
     ];
 
+    /// How often the way to a file is looked at anew while folders are made on it.
+    const ATTEMPTS: usize = 8;
+
     /// The watch of one thread.
     #[derive(Debug)]
     pub struct Watch {
@@ -77,10 +80,14 @@ mod linux {
             self.paths.iter().try_for_each(|path| self.arm_one(path))
         }
 
-        /// Watches what is there, and the folder in which it, or the next part of the way to it,
-        /// is replaced or made.
+        /// Watches the folder in which the path, or the next part of the way to it, is replaced or
+        /// made; then what is there already. In this order nothing is made between the two unseen.
         fn arm_one(&self, path: &Path) -> io::Result<()> {
-            let own = WatchFlags::MODIFY | WatchFlags::ATTRIB | WatchFlags::DONT_FOLLOW;
+            // Each tells once until it is armed again: a folder that others are busy in wakes nobody.
+            let own = WatchFlags::MODIFY
+                | WatchFlags::ATTRIB
+                | WatchFlags::DONT_FOLLOW
+                | WatchFlags::ONESHOT;
             let names = WatchFlags::CREATE
                 | WatchFlags::DELETE
                 | WatchFlags::MOVED_FROM
@@ -88,22 +95,35 @@ mod linux {
                 | WatchFlags::DELETE_SELF
                 | WatchFlags::MOVE_SELF
                 | WatchFlags::ATTRIB
-                | WatchFlags::ONLYDIR;
-            match inotify::add_watch(&self.events, path, own) {
-                Err(Errno::NOENT | Errno::NOTDIR) => {}
-                added => drop(added?),
-            }
-            for folder in path.ancestors().skip(1) {
-                match inotify::add_watch(&self.events, folder, names) {
-                    Err(Errno::NOENT | Errno::NOTDIR) => {}
-                    added => {
-                        added?;
-                        let local = LOCAL.contains(&statfs(folder)?.f_type);
-                        return if local { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) };
+                | WatchFlags::ONLYDIR
+                | WatchFlags::ONESHOT;
+            for _ in 0..ATTEMPTS {
+                let mut next = path;
+                let there = path.ancestors().skip(1).find_map(|folder| {
+                    let added = self.add(folder, names).transpose();
+                    if added.is_none() {
+                        next = folder;
                     }
+                    added
+                });
+                there.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))?;
+                match self.add(next, own)? {
+                    Some(()) if next != path => {}
+                    Some(()) | None => return Ok(()),
                 }
             }
-            Err(io::ErrorKind::NotFound.into())
+            Err(io::ErrorKind::Interrupted.into())
+        }
+
+        /// `None` if there is nothing to watch.
+        fn add(&self, path: &Path, flags: WatchFlags) -> io::Result<Option<()>> {
+            match inotify::add_watch(&self.events, path, flags) {
+                Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+                Err(errno) => Err(errno.into()),
+                // A single file can be mounted, too.
+                Ok(_) if LOCAL.contains(&statfs(path)?.f_type) => Ok(Some(())),
+                Ok(_) => Err(io::ErrorKind::Unsupported.into()),
+            }
         }
     }
 }
