@@ -43,7 +43,10 @@ struct Answer {
 impl Answer {
     /// Good for a day; a failure only for those who waited for it.
     fn holds(&self, asked: Instant) -> bool {
-        if self.said.is_ok() { self.at.elapsed() < KEPT } else { self.at >= asked }
+        match self.said {
+            Ok(_) => asked.saturating_duration_since(self.at) < KEPT,
+            Err(_) => self.at >= asked,
+        }
     }
 }
 
@@ -94,4 +97,39 @@ async fn ask(session: &Session, resolvers: &TokenResolvers) -> Result<WorkspaceI
         Refusal::new(Code::ProjectNotFound, message)
             .hint("run: mp-proxy project list --refresh, or send the header X-Mp-Workspace: ID")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_holds_for_a_day_and_a_failure_for_those_who_waited() {
+        let at = Instant::now();
+        let good = Answer { said: Ok(WorkspaceId::try_from(7).unwrap()), at };
+        let bad = Answer { said: Err(Refusal::config("no")), at };
+        let moment = Duration::from_nanos(1);
+        for (asked, expected) in [
+            (at, (true, true)),
+            (at + moment, (true, false)),
+            (at + KEPT - moment, (true, false)),
+            (at + KEPT, (false, false)),
+        ] {
+            assert_eq!((good.holds(asked), bad.holds(asked)), expected, "{:?}", asked - at);
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let all = DefaultWorkspaces::default();
+        let key =
+            |number: usize| ("login".to_owned(), ProjectId::parse(&number.to_string()).unwrap());
+        let first = all.slot(key(1));
+        for number in 2..=MOST {
+            all.slot(key(number));
+        }
+        assert!(Arc::ptr_eq(&first, &all.slot(key(1))), "the same for all who ask for it");
+        all.slot(key(MOST + 1));
+        assert_eq!(all.0.lock().unwrap().len(), 1);
+    }
 }

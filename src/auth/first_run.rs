@@ -29,3 +29,19 @@ pub fn text() -> String {
 pub fn hint() -> String {
     format!("run one of: {}", WAYS.map(|(_, command)| format!("`{command}`")).join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_is_told_at_length_and_in_short() {
+        let (text, hint) = (text(), hint());
+        assert!(text.starts_with("No account yet. "), "{text}");
+        assert!(hint.starts_with("run one of: `mp-proxy login`, `"), "{hint}");
+        for (what, command) in WAYS {
+            assert!(text.contains(&format!("\n  {command}\n      {what}")), "{text}");
+            assert!(hint.contains(&format!("`{command}`")), "{hint}");
+        }
+    }
+}

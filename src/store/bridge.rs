@@ -174,6 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn a_problem_of_the_account_says_so() {
+        for (field, value) in [("name", Value::Null), ("type", json!("none")), ("region", json!(1))]
+        {
+            let mut bad = good();
+            bad["account"][field] = value;
+            let message = parse(&bad).unwrap_err().message;
+            assert!(message.contains("`account`: "), "{message}");
+        }
+    }
+
+    #[test]
     fn tokens_belong_to_one_account_of_one_region_and_type() {
         let bridge = parse(&good()).unwrap();
         let same = Account::clone(&bridge.account);

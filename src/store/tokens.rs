@@ -259,7 +259,11 @@ mod tests {
                 "{value}"
             );
         }
-        let bad = ["2023-11-14T22:13:20", "2023-11-14", "nan", "inf", "", "soon"];
+        let micros = |value: i64| from_value(&set(json!(value))).unwrap().expires_at_micros;
+        assert_eq!(micros(20_000_000_000), 20_000_000_000_000_000, "seconds");
+        assert_eq!(micros(20_000_000_001), 20_000_000_001_000, "milliseconds");
+        let bad =
+            ["2023-11-14T22:13:20", "2023-11-14", "0000-11-14T22:13:20Z", "nan", "inf", "", "soon"];
         for value in bad.map(Value::from).into_iter().chain([json!(true), json!(null)]) {
             assert_eq!(
                 from_value(&set(value.clone())).err(),
