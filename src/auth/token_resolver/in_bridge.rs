@@ -214,6 +214,27 @@ mod tests {
         crate::store::tokens::from_value(&value).unwrap()
     }
 
+    #[test]
+    fn a_file_is_ours_if_it_and_its_folder_are_there_to_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("folder");
+        let file = folder.join("auth.json");
+        fs::create_dir(&folder).unwrap();
+        fs::write(&file, "{}").unwrap();
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for (of_file, of_folder, expected) in
+            [(0o600, 0o700, true), (0o400, 0o700, false), (0o600, 0o500, false)]
+        {
+            mode(&file, of_file);
+            mode(&folder, of_folder);
+            assert_eq!(is_ours(&file), expected, "{of_file:o} in {of_folder:o}");
+        }
+        mode(&folder, 0o700);
+        assert!(!is_ours(&folder.join("none")));
+    }
+
     /// A home with a bridge of these tokens, open to its owner only.
     fn bridged(dir: &Path, old: &Tokens) -> InBridge {
         let path = dir.join("auth.json");

@@ -85,6 +85,10 @@ mod tests {
         assert!(pause.standing(now).is_none());
         pause.fail(now, Refusal::new(Code::OauthRefreshError, "x").retry_after(60));
         assert!(pause.standing(now + Duration::from_secs(59)).is_some());
+        let left =
+            |seconds| pause.standing(now + Duration::from_secs(seconds)).unwrap().retry_after;
+        assert!(left(50).unwrap() < left(0).unwrap(), "what is left, rounded up");
+        assert!(left(59) >= Some(1), "never at once");
         assert!(pause.standing(now + Duration::from_secs(61)).is_none());
         pause.fail(now, Refusal::new(Code::OauthRefreshRevoked, "x"));
         assert!(pause.standing(now + Duration::from_secs(1_000_000)).is_some());

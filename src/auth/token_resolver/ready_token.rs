@@ -132,6 +132,7 @@ mod tests {
         assert!(!token.is_good(later(now, 3571, 1)), "slept, or the clock was set forward");
         assert!(!token.is_good(later(now, -90_000, 3571)), "the clock was set back");
         assert!(token.is_good(later(now, -90_000, 60)));
+        assert_eq!(token.age(later(now, -5, 7)), Duration::from_secs(7));
         assert!(!format!("{token:?}").contains("s3cr3t"));
         assert!(token.authorization().is_sensitive());
     }
