@@ -56,6 +56,12 @@ fn an_expired_bridge_is_renewed_where_it_is_ours_and_in_memory_where_it_is_not()
         assert_eq!(last_sent(&upstream), sent);
         let counts = oauth(&upstream).counts();
         assert_eq!((counts.refreshes, counts.revoked_families), (1, 0));
+        // A login that has ended cannot be renewed here.
+        put(&grant, Some(&client), -10);
+        oauth(&upstream).revoke_everything();
+        let problem = proxy.get("/api/query/x", "").json();
+        assert_eq!(problem["code"], "OAUTH_REFRESH_REVOKED", "{problem}");
+        assert!(problem["hint"].as_str().unwrap().starts_with("on the host, run: "), "{problem}");
         clean(&proxy.log);
     }
 }
